@@ -1,0 +1,1 @@
+"""Real and faithful servers that tests and the demo start for themselves."""

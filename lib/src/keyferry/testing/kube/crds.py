@@ -1,0 +1,99 @@
+"""CustomResourceDefinitions: their defaults and rules, the rows they put into the catalog, and loading them from files.
+
+Source: k8s.io/apiextensions-apiserver `apis/apiextensions/{v1/defaults,validation}` and `controller/{status,establish}`.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from keyferry.testing.kube.catalog import Resource
+from keyferry.testing.kube.status import FieldError, invalid_value, required
+
+Json = dict[str, Any]
+
+STORAGE = "apiextensions.k8s.io/customresourcedefinitions"
+
+_AGE = {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}
+
+
+def load(folder: Path) -> list[Json]:
+    """The definitions in the YAML files of a folder, in order of file name."""
+    documents = (yaml.safe_load_all(path.read_text()) for path in sorted(folder.glob("*.yaml")))
+    return [document for each in documents for document in each if document]
+
+
+def prepare(new: Json, old: Json | None) -> None:
+    """Fills in names and conversion; the new names are accepted at once, where a real server takes a moment."""
+    spec = new.get("spec") or {}
+    names = spec.get("names") or {}
+    kind = names.get("kind", "")
+    names.setdefault("singular", kind.lower())
+    names.setdefault("listKind", f"{kind}List")
+    spec.setdefault("conversion", {"strategy": "None"})
+    status = new.get("status") or {}
+    stamp = new["metadata"].get("creationTimestamp")
+    if not status.get("conditions"):
+        status["conditions"] = [
+            _condition("NamesAccepted", "NoConflicts", "no conflicts found", stamp),
+            _condition("Established", "InitialNamesAccepted", "the initial names have been accepted", stamp),
+        ]
+    status["acceptedNames"] = names
+    stored = [v.get("name") for v in spec.get("versions") or [] if v.get("storage")]
+    before = ((old or {}).get("status") or {}).get("storedVersions", [])
+    status["storedVersions"] = [*before, *(name for name in stored if name not in before)]
+    new["status"] = status
+
+
+def _condition(kind: str, reason: str, message: str, stamp: str | None) -> Json:
+    text = {"reason": reason, "message": message, "lastTransitionTime": stamp}
+    return {"type": kind, "status": "True"} | text
+
+
+def validate(new: Json, _old: Json | None) -> list[FieldError]:
+    """The few rules without which the rows below could not be made."""
+    spec = new.get("spec") or {}
+    found = [required(f"spec.{name}") for name in ("group", "scope", "names", "versions") if not spec.get(name)]
+    if found:
+        return found
+    wanted = f"{spec['names'].get('plural')}.{spec['group']}"
+    if new["metadata"]["name"] != wanted:
+        detail = 'must be spec.names.plural+"."+spec.group'
+        found.append(invalid_value("metadata.name", new["metadata"]["name"], detail))
+    if sum(bool(version.get("storage")) for version in spec["versions"]) != 1:
+        detail = "must have exactly one version marked as storage version"
+        found.append(FieldError("spec.versions", "FieldValueInvalid", f"Invalid value: {detail}"))
+    found += [
+        required(f"spec.versions[{index}].schema.openAPIV3Schema", "schemas are required")
+        for index, version in enumerate(spec["versions"])
+        if not (version.get("schema") or {}).get("openAPIV3Schema")
+    ]
+    return found
+
+
+def rows(definition: Json) -> Iterable[Resource]:
+    """One catalog row for each served version."""
+    spec, names = definition["spec"], definition["spec"]["names"]
+    for version in spec["versions"]:
+        if not version["served"]:
+            continue
+        kind = names["kind"]
+        warned = version.get("deprecated", False)
+        old = f"{spec['group']}/{version['name']} {kind} is deprecated"
+        subresources = tuple(version.get("subresources") or {})
+        yield Resource(
+            *(spec["group"], version["name"], names["plural"], kind),
+            namespaced=spec["scope"] == "Namespaced",
+            singular=names["singular"],
+            short_names=tuple(names.get("shortNames") or ()),
+            categories=tuple(names.get("categories") or ()),
+            list_kind=names["listKind"],
+            subresources=subresources,
+            generation="spec" if "status" in subresources else "*",
+            schema=version["schema"]["openAPIV3Schema"],
+            columns=tuple(version.get("additionalPrinterColumns") or [_AGE]),
+            warning=(version.get("deprecationWarning") or old) if warned else "",
+            unconditional_update=False,
+        )

@@ -1,0 +1,159 @@
+"""What the API server fills into built-in kinds, and the few rules on them that our services could break.
+
+Source: kubernetes `pkg/apis/*/v1/defaults.go` and `validation.go`. Only what is named here is checked: a manifest with
+a misspelt field is stored as it stands, where a real server drops the field.
+"""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+from keyferry.testing.kube.status import FieldError, forbidden_value, invalid_value, required
+
+Json = dict[str, Any]
+Prepare = Callable[[Json, Json | None], None]
+
+_POD_SPEC: Json = {
+    "restartPolicy": "Always",
+    "terminationGracePeriodSeconds": 30,
+    "dnsPolicy": "ClusterFirst",
+    "securityContext": {},
+    "schedulerName": "default-scheduler",
+}
+_CONTAINER: Json = {
+    "resources": {},
+    "terminationMessagePath": "/dev/termination-log",
+    "terminationMessagePolicy": "File",
+}
+_ROLLING = {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": "25%", "maxSurge": "25%"}}
+_DEPLOYMENT: Json = {
+    "spec": {"replicas": 1, "strategy": _ROLLING, "revisionHistoryLimit": 10, "progressDeadlineSeconds": 600}
+}
+_NAMESPACE: Json = {"spec": {"finalizers": ["kubernetes"]}, "status": {"phase": "Active"}}
+_CSI_DRIVER: Json = {
+    "spec": {
+        "attachRequired": True,
+        "podInfoOnMount": False,
+        "volumeLifecycleModes": ["Persistent"],
+        "storageCapacity": False,
+        "fsGroupPolicy": "ReadWriteOnceWithFSType",
+    }
+}
+
+
+def fill(item: Json, defaults: Json) -> None:
+    """Sets what is missing, in place, level by level."""
+    for name, value in defaults.items():
+        if item.get(name) is None:
+            item[name] = copy.deepcopy(value)
+        elif isinstance(value, dict) and isinstance(item[name], dict):
+            fill(item[name], value)
+
+
+def filling(defaults: Json) -> Prepare:
+    """A `prepare` that does no more than fill in."""
+    return lambda new, _old: fill(new, defaults)
+
+
+prepare_csi_driver = filling(_CSI_DRIVER)
+
+
+def prepare_namespace(new: Json, _old: Json | None) -> None:
+    """A namespace is Active, held by the namespace controller, and labelled with its own name."""
+    fill(new, _NAMESPACE)
+    labels = new["metadata"].setdefault("labels", {})
+    labels["kubernetes.io/metadata.name"] = new["metadata"]["name"]
+
+
+def prepare_pod(new: Json, _old: Json | None) -> None:
+    """A pod runs as a service account, Pending at first."""
+    _fill_pod_spec(new.setdefault("spec", {}))
+    fill(
+        new["spec"],
+        {
+            "serviceAccountName": "default",
+            "enableServiceLinks": True,
+            "preemptionPolicy": "PreemptLowerPriority",
+            "priority": 0,
+        },
+    )
+    new["spec"]["serviceAccount"] = new["spec"]["serviceAccountName"]
+    fill(new, {"status": {"phase": "Pending", "qosClass": "BestEffort"}})
+
+
+def _fill_pod_spec(spec: Json) -> None:
+    fill(spec, _POD_SPEC)
+    for container in [*(spec.get("containers") or []), *(spec.get("initContainers") or [])]:
+        fill(container, _CONTAINER)
+        tag = str(container.get("image", "")).rpartition("/")[2].rpartition(":")
+        fill(container, {"imagePullPolicy": "Always" if not tag[1] or tag[2] == "latest" else "IfNotPresent"})
+
+
+def workload(defaults: Json) -> Prepare:
+    """A `prepare` for kinds with a pod template."""
+
+    def prepare(new: Json, _old: Json | None) -> None:
+        fill(new, defaults)
+        fill(new, {"spec": {"template": {"metadata": {}, "spec": {}}}})
+        _fill_pod_spec(new["spec"]["template"]["spec"])
+
+    return prepare
+
+
+prepare_deployment = workload(_DEPLOYMENT)
+
+_MUTABLE_POD_FIELDS = frozenset({"containers", "initContainers", "activeDeadlineSeconds", "tolerations"})
+_POD_RULE = (
+    "pod updates may not change fields other than `spec.containers[*].image`, `spec.initContainers[*].image`, "
+    "`spec.activeDeadlineSeconds` or `spec.tolerations` (only additions to existing tolerations)"
+)
+
+
+def validate_pod(new: Json, old: Json | None) -> list[FieldError]:
+    """A pod has containers with a name and an image; once made, little of its spec may change."""
+    containers = new["spec"].get("containers") or []
+    found = [] if containers else [required("spec.containers")]
+    for index, container in enumerate(containers):
+        found += [required(f"spec.containers[{index}].{f}") for f in ("name", "image") if not container.get(f)]
+    if old is not None and _frozen(new["spec"]) != _frozen(old["spec"]):
+        found.append(forbidden_value("spec", _POD_RULE))
+    return found
+
+
+def _frozen(spec: Json) -> Json:
+    fixed = {name: value for name, value in spec.items() if name not in _MUTABLE_POD_FIELDS}
+    for kind in ("containers", "initContainers"):
+        fixed[kind] = [{k: v for k, v in c.items() if k != "image"} for c in spec.get(kind) or []]
+    return fixed
+
+
+def validate_workload(new: Json, old: Json | None) -> list[FieldError]:
+    """A workload selects its own pods, and goes on selecting the same ones."""
+    spec = new["spec"]
+    selector, labels = spec.get("selector"), spec["template"]["metadata"].get("labels") or {}
+    found = [] if selector else [required("spec.selector")]
+    wanted = (selector or {}).get("matchLabels") or {}
+    if any(labels.get(key) != value for key, value in wanted.items()):
+        detail = "`selector` does not match template `labels`"
+        found.append(invalid_value("spec.template.metadata.labels", labels, detail))
+    if old is not None and selector != old["spec"].get("selector"):
+        found.append(invalid_value("spec.selector", selector, "field is immutable"))
+    return found
+
+
+def validate_event(new: Json, _old: Json | None) -> list[FieldError]:
+    """An event lies in the namespace of what it is about ("default" for what has none)."""
+    about = (new.get("involvedObject") or new.get("regarding") or {}).get("namespace", "")
+    namespace = new["metadata"].get("namespace", "")
+    if about in {namespace, ""} and (about or namespace in {"default", "kube-system"}):
+        return []
+    return [invalid_value("involvedObject.namespace", about, "does not match event.namespace")]
+
+
+def validate_new_event(new: Json, old: Json | None) -> list[FieldError]:
+    """An events.k8s.io/v1 event says who reports what, when, and of which type."""
+    if old is not None:
+        return validate_event(new, old)
+    needed = ("eventTime", "reportingController", "reportingInstance", "action", "reason", "type")
+    names = {"reportingController": "reportingController", "reportingInstance": "reportingInstance"}
+    return [required(names.get(n, n)) for n in needed if not new.get(n)] + validate_event(new, old)

@@ -1,0 +1,177 @@
+"""From HTTP to the verbs and back: authentication, faults, errors as Status objects, streams for watches."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import web
+
+from keyferry.testing.kube import discovery, reading, requests, tables, watching
+from keyferry.testing.kube.accounts import Accounts
+from keyferry.testing.kube.catalog import Catalog
+from keyferry.testing.kube.faults import Faults
+from keyferry.testing.kube.requests import Call
+from keyferry.testing.kube.status import StatusError, method_not_allowed, unauthorized
+from keyferry.testing.kube.store import Store
+from keyferry.testing.kube.tokens import Issuer
+from keyferry.testing.kube.writing import APPLY, Writing
+
+Json = dict[str, Any]
+
+_OPEN = ("/version", "/healthz", "/livez", "/readyz", "/.well-known/openid-configuration", "/openid/v1/jwks")
+"""Paths that need no token. Real clusters let anonymous callers read the keys only where a role binding says so."""
+
+
+@dataclass(frozen=True)
+class Routes:
+    """Everything that answers calls; `minor` is the Kubernetes version it says it is."""
+
+    store: Store
+    catalog: Catalog
+    writing: Writing
+    accounts: Accounts
+    issuer: Issuer
+    faults: Faults
+    minor: int
+    bookmark_seconds: float
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """Answers any request."""
+        try:
+            await self.faults.strike(request.method, request.path)
+            self._authenticate(request)
+            return await self._answer(request)
+        except StatusError as error:
+            return _failure(error)
+        except web.HTTPRequestEntityTooLarge:
+            text = f"Request entity too large: limit is {requests.LARGEST_BODY}"
+            return _failure(StatusError(413, "RequestEntityTooLarge", text))
+
+    def _authenticate(self, request: web.Request) -> None:
+        if request.path in _OPEN:
+            return
+        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or self.accounts.caller(token.strip()) is None:
+            raise unauthorized()
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
+        target = requests.target(self.catalog, request.path)
+        if target is None:
+            return self._document(request)
+        content_type = request.content_type if request.body_exists else "application/json"
+        call = Call(
+            target,
+            request.query,
+            requests.decoded(await request.read(), content_type),
+            content_type,
+            request.headers.get("User-Agent", ""),
+            request.headers.get("Accept", ""),
+        )
+        # aiohttp turns HEAD into GET for nobody, so the table below is all there is.
+        if request.method == "GET" and not target.name and call.flag("watch"):
+            return await self._watch(request, call)
+        answer, status = self._called(request.method, call)
+        if request.method == "GET" and tables.wanted(call.accept):
+            answer = tables.table(target.resource, answer, self.accounts.clock)
+        return _success(answer, status, target.resource.warning)
+
+    def _called(self, method: str, call: Call) -> tuple[Json, int]:
+        at = call.target
+        if (answer := self._special(method, call)) is not None:
+            return answer, 201
+        verb = (method, bool(at.name))
+        if verb == ("GET", True):
+            return reading.get(self.store, call), 200
+        if verb == ("GET", False):
+            return reading.list_objects(self.store, call), 200
+        if verb == ("POST", False) and "create" in at.resource.verbs:
+            return self.writing.create(call), 201
+        if verb == ("PUT", True):
+            return self.writing.replace(call), 200
+        if verb == ("PATCH", True):
+            existed = self._exists(call)
+            return self.writing.patch(call), 200 if existed or call.content_type != APPLY else 201
+        if verb == ("DELETE", True):
+            return self.writing.delete(call), 200
+        if verb == ("DELETE", False) and "deletecollection" in at.resource.verbs:
+            chosen = reading.list_objects(self.store, call)["items"]
+            return self.writing.delete_collection(call, chosen), 200
+        raise method_not_allowed()
+
+    def _exists(self, call: Call) -> bool:
+        try:
+            reading.get(self.store, call)
+        except StatusError:
+            return False
+        return True
+
+    def _special(self, method: str, call: Call) -> Json | None:
+        """The calls that are no plain write of an object."""
+        at, body = call.target, call.body if isinstance(call.body, dict) else {}
+        if method != "POST":
+            return None
+        if at.resource.plural == "tokenreviews":
+            return self.accounts.review(body)
+        if at.subresource == "token":
+            return self.accounts.request_token(at.namespace, at.name, body)
+        if at.subresource == "binding":
+            return self.writing.bind(call)
+        return None
+
+    async def _watch(self, request: web.Request, call: Call) -> web.StreamResponse:
+        response = web.StreamResponse(
+            headers={"Content-Type": "application/json", "Cache-Control": "no-cache, private"}
+        )
+        response.enable_chunked_encoding()
+        try:
+            watch = watching.started(self.store, call)
+        except StatusError as error:
+            if error.code != 410 or self.faults.gone_as_status:
+                raise
+            await response.prepare(request)
+            await response.write(_line(watching.error_event(error)))
+            return response
+        await response.prepare(request)
+        self.faults.watches.add(watch)
+        try:
+            async for event in watch.events(self.bookmark_seconds):
+                await response.write(_line(event))
+        finally:
+            self.faults.watches.discard(watch)
+            watch.close()
+        return response
+
+    def _document(self, request: web.Request) -> web.StreamResponse:
+        """The paths that belong to no resource."""
+        base = f"{request.scheme}://{request.host}"
+        match request.path:
+            case "/healthz" | "/livez" | "/readyz":
+                return web.Response(text="ok")
+            case "/version" | "/version/":
+                return _success(discovery.version(self.minor))
+            case "/.well-known/openid-configuration":
+                return _success(self.issuer.discovery(f"{base}/openid/v1/jwks"))
+            case "/openid/v1/jwks":
+                text = json.dumps(self.issuer.key_set())
+                return web.Response(text=text, content_type="application/jwk-set+json")
+        found = discovery.answer(self.catalog, request.path, request.host)
+        if found is None:
+            return web.Response(status=404, text="404 page not found\n")
+        return _success(found)
+
+
+def _line(event: Json) -> bytes:
+    return json.dumps(event, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
+
+
+def _success(answer: Json, status: int = 200, warning: str = "") -> web.Response:
+    headers = {"Warning": f'299 - "{warning}"'} if warning else {}
+    return web.Response(body=_line(answer), status=status, content_type="application/json", headers=headers)
+
+
+def _failure(error: StatusError) -> web.Response:
+    headers = {}
+    if "retryAfterSeconds" in error.details:
+        headers["Retry-After"] = str(error.details["retryAfterSeconds"])
+    body = _line(error.body())
+    return web.Response(body=body, status=error.code, content_type="application/json", headers=headers)
