@@ -3,9 +3,9 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -13,7 +13,7 @@ import boto3
 from botocore.config import Config
 
 from keyferry.testing.ports import free_port
-from keyferry.testing.processes import Server, answers, installed, server
+from keyferry.testing.processes import Server, installed, logged, server
 
 REGION = "eu-central-1"
 KEY = "test"
@@ -35,7 +35,7 @@ class Aws:
     endpoint_url: str
     """Of every service; what a client's AWS_ENDPOINT_URL is set to."""
     region: str = REGION
-    _session: boto3.session.Session = field(default_factory=boto3.session.Session, repr=False)
+    _session: boto3.session.Session = field(repr=False, kw_only=True)
 
     async def call(self, service: Literal["secretsmanager", "ssm", "sts", "iam"], do: Callable[[Any], _T]) -> _T:
         """Run `do` in a thread with a boto3 client of `service` that holds the root key, and return its result."""
@@ -45,13 +45,15 @@ class Aws:
         client: Any = self._session.client(
             service,
             endpoint_url=self.endpoint_url,
-            region_name=self.region,
-            aws_access_key_id=KEY,
-            aws_secret_access_key=KEY,
             config=Config(proxies={}),
         )
         with contextlib.closing(client):
             return do(client)
+
+    def signing_with(self, credentials: Mapping[str, Any]) -> "Aws":
+        """The same emulator called with temporary `Credentials` as STS returns them, instead of the root key."""
+        session = _session(credentials["AccessKeyId"], credentials["SecretAccessKey"], credentials["SessionToken"])
+        return replace(self, _session=session)
 
     async def create_secret(self, name: str, value: str | bytes) -> str:
         """Create a secret in Secrets Manager, text or binary, and return its ARN."""
@@ -111,6 +113,10 @@ class Aws:
         return await self.call("iam", create)
 
 
+def _session(key_id: str, secret_key: str, token: str | None = None) -> boto3.session.Session:
+    return boto3.session.Session(key_id, secret_key, token, region_name=REGION)
+
+
 def _content(value: str | bytes) -> dict[str, str | bytes]:
     return {"SecretBinary" if isinstance(value, bytes) else "SecretString": value}
 
@@ -141,13 +147,13 @@ def aws_server(directory: Path, *, port: int | None = None, auth: bool = False) 
         "MINISTACK_REGION": REGION,
         "HOME": str(directory),
         "TMPDIR": str(directory),
-        "LOG_LEVEL": "WARNING",
         # It would otherwise open fixed ports for protocols that no one asked for.
         "SFTP_ENABLED": "0",
         "IOT_MTLS_ENABLED": "0",
     }
     url = f"http://127.0.0.1:{port}"
-    ready = answers(f"{url}/_ministack/health")
+    # Its own log, not its health page: another emulator on the same port would answer that.
+    ready = logged(f"Running on {url}")
     argv = [installed("ministack")]
     with server(argv, name="ministack", log=directory / "ministack.log", ready=ready, env=env) as process:
-        yield Aws(process, url)
+        yield Aws(process, url, _session=_session(KEY, KEY))

@@ -97,9 +97,8 @@ class Otlp:
                 return await self._arrival.wait_for(lambda: self._find(names, where))
         except TimeoutError:
             came = "\n".join(sorted({f"{span.service}: {span.name}" for span in self.spans}))
-            raise TimeoutError(
-                f"no trace with {names or 'what was asked for'} within {within:g} s; spans:\n{came}"
-            ) from None
+            wanted = ", ".join(names) or "what was asked for"
+            raise TimeoutError(f"no trace with {wanted} within {within:g} s; spans that came:\n{came}") from None
 
     def _find(self, names: Iterable[str], where: Callable[[Sequence[Span]], bool]) -> list[Span]:
         for spans in self.traces().values():

@@ -192,7 +192,7 @@ def server(
 
 
 def logged(text: str) -> Ready:
-    """Ready once `text` stands in the log of this start."""
+    """Ready once `text` stands in the log of this start; surer than `answers`, which another server might do."""
     return lambda running: text in running.output()
 
 
