@@ -42,11 +42,13 @@ class KeyferryError(Exception):
     Attributes:
         message: What to fix, for people; safe to show to end users.
         retry_after: Seconds until another try may help; None when only a change elsewhere will.
+        provider: Which backend it was about, where one was; a label for metrics.
     """
 
     code: str = "INTERNAL"
     reason: str = "InternalError"
     retry_after: float | None = None
+    provider: str = ""
 
     def __init__(self, message: str, *, retry_after: float | None = None) -> None:
         super().__init__(message)

@@ -1,0 +1,40 @@
+"""Reads what JetStream says to a publisher, and says it in our errors."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from nats.aio.msg import Msg
+
+from keyferry.errors import BusFull, BusUnavailable
+
+_FULL = {10023, 10047, 10077, 10122}  # insufficient resources, maximum messages exceeded, and their kin
+
+
+def check_ack(message: Msg) -> None:
+    """Return if the stream has stored what was published.
+
+    Raises:
+        BusUnavailable: no stream takes the subject, or it refused.
+        BusFull: the stream is full.
+    """
+    if message.headers and message.headers.get("Status") == "503":
+        raise BusUnavailable(
+            "no stream takes the message: run `python -m keyferry.streams` against this NATS, and check JetStream"
+        )
+    try:
+        answer: dict[str, Any] = json.loads(message.data)
+    except ValueError:
+        raise BusUnavailable("the stream's acknowledgement is unreadable") from None
+    error = answer.get("error")
+    if error is None:
+        return
+    if error.get("err_code") in _FULL:
+        raise BusFull("the stream takes no more messages: fetchers are too few, too slow or stopped")
+    raise BusUnavailable(f"the stream refused a message: {error.get('description')} ({error.get('err_code')})")
+
+
+def unavailable(error: BaseException) -> BusUnavailable:
+    """A failure of the client library, as ours."""
+    return BusUnavailable(f"NATS does not take messages ({type(error).__name__}): check its servers and permissions")

@@ -1,0 +1,123 @@
+"""Asks through a stream and waits for the answer on our own inbox, however often the asking must be repeated."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+import nats.errors
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from keyferry import telemetry
+from keyferry.bus.acks import check_ack, unavailable
+from keyferry.bus.headers import DEADLINE, MESSAGE_ID, PUBLISHED, messaging
+from keyferry.errors import BusUnavailable, KeyferryError, RequestExpired, UntrustedMessage
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+ATTEMPT_SECONDS = 10.0  # after which a request is published again: its fetcher or its reply may be lost
+_RECONNECT_SECONDS = 5.0  # how long a request waits for a lost connection before kubelet is told to come back
+
+
+class Requests:
+    """The requests of one connection that wait for their replies."""
+
+    def __init__(self, client: Client, inbox: str) -> None:
+        self._nats = client
+        self._inbox = inbox
+        self._waiting: dict[str, asyncio.Future[bytes]] = {}
+
+    async def listen(self) -> None:
+        """Begin to take replies."""
+        await self._nats.subscribe(f"{self._inbox}.*", cb=self._take)
+
+    async def request(
+        self,
+        subject: str,
+        payload: bytes,
+        *,
+        destination: str,
+        request_id: str,
+        deadline: float,
+        accept: Callable[[bytes], T],
+    ) -> T:
+        """See `keyferry.bus.Bus.request`."""
+        attempt = 0
+        try:
+            while True:
+                attempt += 1
+                reply = self._waiting[request_id] = asyncio.get_running_loop().create_future()
+                with telemetry.span(f"send {destination}", telemetry.Kind.PRODUCER, messaging("send", destination)):
+                    await self._publish_request(subject, payload, request_id, attempt, deadline)
+                found = await self._await_reply(reply, request_id, accept, deadline)
+                if found is not None:
+                    PUBLISHED.labels(destination, "answered").inc()
+                    return found
+                log.warning("no reply yet; asking again", extra={"request_id": request_id, "attempt": attempt})
+        except KeyferryError as error:
+            PUBLISHED.labels(destination, error.reason).inc()
+            raise
+        finally:
+            self._waiting.pop(request_id, None)
+
+    async def _publish_request(
+        self, subject: str, payload: bytes, request_id: str, attempt: int, deadline: float
+    ) -> None:
+        headers = telemetry.carrier()
+        headers[MESSAGE_ID] = f"{request_id}.{attempt}"
+        headers[DEADLINE] = str(int(deadline * 1000))
+        await self._connected(deadline)
+        try:
+            # The stream's acknowledgement comes to the same inbox as the reply, marked by the prefix: no second
+            # subscription, no task to wait for it.
+            await self._nats.publish(subject, payload, f"{self._inbox}.ack-{request_id}", headers)
+        except nats.errors.Error as error:
+            raise unavailable(error) from None
+
+    async def _await_reply(
+        self, reply: asyncio.Future[bytes], request_id: str, accept: Callable[[bytes], T], deadline: float
+    ) -> T | None:
+        attempt_ends = time.time() + ATTEMPT_SECONDS
+        while True:
+            left = min(attempt_ends, deadline) - time.time()
+            try:
+                async with asyncio.timeout(left):
+                    payload = await reply
+            except TimeoutError:
+                if time.time() < deadline:
+                    return None
+                raise RequestExpired(
+                    "no fetcher answered in time: check that fetchers run, and the lag of the FETCH stream's consumers"
+                ) from None
+            try:
+                with telemetry.phase("open"):
+                    return accept(payload)
+            except UntrustedMessage as error:
+                log.error("a reply was refused: %s", error.message, extra={"request_id": request_id})  # noqa: TRY400
+                reply = self._waiting[request_id] = asyncio.get_running_loop().create_future()
+
+    async def _take(self, message: Msg) -> None:
+        token = message.subject.rpartition(".")[2]
+        waiting = self._waiting.get(token.removeprefix("ack-"))
+        if waiting is None or waiting.done():
+            return
+        if not token.startswith("ack-"):
+            waiting.set_result(message.data)
+            return
+        try:
+            check_ack(message)
+        except KeyferryError as error:
+            waiting.set_exception(error)
+
+    async def _connected(self, deadline: float) -> None:
+        give_up = min(deadline, time.time() + _RECONNECT_SECONDS)
+        while not self._nats.is_connected:
+            if time.time() >= give_up:
+                raise BusUnavailable("NATS cannot be reached: check the servers and the network policy")
+            await asyncio.sleep(0.05)

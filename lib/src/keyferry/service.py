@@ -1,0 +1,114 @@
+"""Runs a service: settings, logs, traces, signals."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import uvloop
+
+from keyferry.errors import KeyferryError
+from keyferry.keys import KeyFileError
+from keyferry.settings import SettingsError, load, setting
+from keyferry.telemetry import set_up_logs, set_up_traces
+
+log = logging.getLogger(__name__)
+
+_RETRY_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceSettings:
+    """What every service is told."""
+
+    nats_url: str = setting("KEYFERRY_NATS_URL", "NATS servers, comma-separated", default="nats://127.0.0.1:4222")
+    keys_dir: str = setting(
+        "KEYFERRY_KEYS_DIR", "folder of the key files that `keyferry keys create` makes", default="/etc/keyferry/keys"
+    )
+    http_address: str = setting(
+        "KEYFERRY_HTTP_ADDRESS",
+        "where /healthz, /readyz and /metrics are served; port 0 takes a free one",
+        default=":8095",
+    )
+    log_level: str = setting("KEYFERRY_LOG_LEVEL", "debug, info, warning or error", default="info")
+
+
+S = TypeVar("S", bound=ServiceSettings)
+Serve = Callable[[S], Coroutine[Any, Any, None]]
+
+
+def run(serve: Serve[S], settings_class: type[S], *, name: str, environ: Mapping[str, str] = os.environ) -> int:
+    """Run a service until SIGTERM or SIGINT.
+
+    Args:
+        serve: Everything the service does, until cancelled.
+        settings_class: Read from the environment here, once.
+        name: For logs and traces.
+        environ: The environment.
+
+    Returns:
+        The exit status: 0 when told to stop, 1 on settings that cannot work (each problem is on standard error).
+    """
+    try:
+        settings = load(settings_class, environ)
+    except SettingsError as error:
+        sys.stderr.write(f"{name}: settings:\n{error}\n")
+        return 1
+    set_up_logs(name, settings.log_level)
+    node = environ.get("KEYFERRY_NODE_NAME", "")
+    stop_traces = set_up_traces(name, environ, {"k8s.node.name": node} if node else {})
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(_until_stopped(serve, settings, name))
+    finally:
+        stop_traces()
+
+
+async def _until_stopped(serve: Serve[S], settings: S, name: str) -> int:
+    loop = asyncio.get_running_loop()
+    stopped = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    work = loop.create_task(_retry_start(serve, settings), name=name)
+    stopping = loop.create_task(stopped.wait())
+    # What start-up made lives as long as the process: the collector need not look at it again.
+    loop.call_later(_RETRY_SECONDS, _freeze)
+    await asyncio.wait({work, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if stopped.is_set():
+        work.cancel()
+        log.info("stopping")
+    try:
+        await work
+    except asyncio.CancelledError:
+        return 0
+    except KeyFileError as error:
+        log.error("cannot start: %s", error)  # noqa: TRY400 - a configuration problem, no traceback
+        return 1
+    return 0
+
+
+async def _retry_start(serve: Serve[S], settings: S) -> None:
+    """A dependency that is away at start is waited for: nobody has to restart us when it comes."""
+    while True:
+        try:
+            await serve(settings)
+        except KeyferryError as error:
+            if error.retry_after is None:
+                raise
+            log.warning("cannot start yet: %s", error.message)
+            await asyncio.sleep(_RETRY_SECONDS)
+        else:
+            return
+
+
+def _freeze() -> None:
+    gc.collect()
+    gc.freeze()

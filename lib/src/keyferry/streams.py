@@ -1,0 +1,134 @@
+"""Creates the streams and consumers, or brings them up to date: ``python -m keyferry.streams``.
+
+One idempotent step, run before the services and at every upgrade; the data plane has no right to create anything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from dataclasses import dataclass
+
+import nats
+import nats.errors
+from nats.js import JetStreamContext
+from nats.js.api import AckPolicy, ConsumerConfig, DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
+from nats.js.errors import Error as JetStreamError
+from nats.js.errors import NotFoundError
+
+from keyferry.bus import Consumer
+from keyferry.settings import SettingsError, count, load, setting
+
+MOUNTS = Consumer("FETCH", "fetch-mount", "keyferry.fetch.mount.*", "keyferry.fetch.mount")
+REFRESHES = Consumer("FETCH", "fetch-refresh", "keyferry.fetch.refresh.*", "keyferry.fetch.refresh")
+
+_MINUTE, _DAY = 60.0, 86400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the step needs to know."""
+
+    nats_url: str = setting("KEYFERRY_NATS_URL", "NATS servers, comma-separated", default="nats://127.0.0.1:4222")
+    replicas: int = setting(
+        "KEYFERRY_STREAM_REPLICAS",
+        "copies of each stream; 3 on a cluster of three servers or more",
+        default=1,
+        parse=count,
+    )
+    max_requests: int = setting(
+        "KEYFERRY_FETCH_MAX_MESSAGES",
+        "requests that may wait at once; beyond, kubelet is told to back off",
+        default=20000,
+        parse=count,
+    )
+
+
+def streams(settings: Settings) -> list[StreamConfig]:
+    """Every stream, as it should be."""
+    return [
+        StreamConfig(
+            name="FETCH",
+            description="requests of nodes, each for one fetcher",
+            subjects=["keyferry.fetch.>"],
+            retention=RetentionPolicy.WORK_QUEUE,
+            storage=StorageType.MEMORY,
+            discard=DiscardPolicy.NEW,  # a full queue is told to the node; nobody's request is dropped for it
+            max_msgs=settings.max_requests,
+            max_age=3 * _MINUTE,  # kubelet gives up after two; a request's own deadline is stricter
+            duplicate_window=2 * _MINUTE,
+            num_replicas=settings.replicas,
+        ),
+        StreamConfig(
+            name="VOLUMES",
+            description="the last word on each volume",
+            subjects=["keyferry.volume.>"],
+            storage=StorageType.FILE,
+            max_msgs_per_subject=1,
+            allow_msg_ttl=True,
+            max_age=2 * _DAY,  # behind the per-message TTLs, for messages of a node that set none
+            num_replicas=settings.replicas,
+        ),
+        StreamConfig(
+            name="DEAD",
+            description="what could not be processed, and why",
+            subjects=["keyferry.dead.>"],
+            storage=StorageType.FILE,
+            max_msgs=1000,
+            max_bytes=64 * 1024 * 1024,
+            max_age=7 * _DAY,
+            num_replicas=settings.replicas,
+        ),
+    ]
+
+
+async def ensure(settings: Settings) -> None:
+    """Create what is missing and update what differs.
+
+    Raises:
+        nats.errors.Error: NATS cannot be reached or refuses.
+    """
+    client = await nats.connect(settings.nats_url.split(","), name="keyferry-streams", max_reconnect_attempts=5)
+    try:
+        context = client.jetstream()
+        for config in streams(settings):
+            await _ensure_stream(context, config)
+        for consumer in (MOUNTS, REFRESHES):
+            await context.add_consumer(
+                consumer.stream,
+                ConsumerConfig(
+                    durable_name=consumer.durable,
+                    filter_subject=consumer.subject,
+                    ack_policy=AckPolicy.EXPLICIT,
+                    ack_wait=consumer.ack_wait,
+                    max_ack_pending=settings.max_requests,
+                    max_deliver=-1,  # the bus counts, since the server would leave an exhausted message in the queue
+                    max_waiting=512,
+                ),
+            )
+    finally:
+        await client.close()
+
+
+async def _ensure_stream(context: JetStreamContext, config: StreamConfig) -> None:
+    try:
+        await context.stream_info(str(config.name))
+    except NotFoundError:
+        await context.add_stream(config)
+    else:
+        await context.update_stream(config)
+
+
+def main() -> int:
+    """Run the step; the exit status is 0, or 1 with the reason on standard error."""
+    try:
+        asyncio.run(ensure(load(Settings, os.environ)))
+    except (SettingsError, OSError, nats.errors.Error, JetStreamError) as error:
+        sys.stderr.write(f"keyferry.streams: {type(error).__name__}: {error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,48 @@
+"""The subjects of the bus. They carry no secret names: a node, a volume id, never a class or an object."""
+
+from __future__ import annotations
+
+import re
+from hashlib import sha256
+
+_TOKEN = re.compile(r"[A-Za-z0-9_-]{1,128}")
+
+
+def is_token(text: str) -> bool:
+    """Whether a text can stand as one token of a subject."""
+    return _TOKEN.fullmatch(text) is not None
+
+
+def node_token(node: str) -> str:
+    """A node's name as one subject token: dots become underscores, which no node name has (RFC 1123)."""
+    return node.replace(".", "_")
+
+
+def volume_token(volume_id: str) -> str:
+    """A volume id as one subject token; foreign ids are hashed."""
+    return volume_id if is_token(volume_id) else sha256(volume_id.encode()).hexdigest()
+
+
+def mount_subject(node: str) -> str:
+    """Where a node asks for a first publish."""
+    return f"keyferry.fetch.mount.{node_token(node)}"
+
+
+def refresh_subject(node: str) -> str:
+    """Where a node asks again, behind all mounts."""
+    return f"keyferry.fetch.refresh.{node_token(node)}"
+
+
+def volume_subject(node: str, volume_id: str) -> str:
+    """Where a node tells of a volume; the stream keeps the last message of each."""
+    return f"keyferry.volume.{node_token(node)}.{volume_token(volume_id)}"
+
+
+def inbox_prefix(node: str) -> str:
+    """The subjects that only this node may subscribe to."""
+    return f"_INBOX_{node_token(node)}"
+
+
+def reply_subject(node: str, request_id: str) -> str:
+    """Where the fetcher answers. Made from what the request proves, so that no header can send an answer elsewhere."""
+    return f"{inbox_prefix(node)}.{request_id}"
