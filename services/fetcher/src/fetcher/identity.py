@@ -1,0 +1,238 @@
+"""Proves that the pod a request names, on the node it names, is who asks (design.md, section 6)."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import jwt
+
+from fetcher.issuer import IssuerKeys
+from keyferry.errors import IdentityRefused
+from keyferry.kube import Flights, Json, Kube, object_path
+from keyferry.resources import TOKEN_AUDIENCE, Pod
+
+security = logging.getLogger("keyferry.security")
+
+PODS = "/api/v1/pods"
+LEEWAY_SECONDS = 30.0
+"""How far the clocks of API server and fetcher may differ."""
+
+_LONGEST_TOKEN = 16 * 1024  # a bound token has about a thousand characters; longer ones are not worth parsing
+_NODES_REMEMBERED = 20_000  # of about 300 bytes each
+_LONGEST_QUOTE = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """A pod whose token for us held.
+
+    Attributes:
+        pod: The pod, as request and token both name it.
+        node: The node it runs on.
+        expires_at: Unix seconds until which the token is proof.
+    """
+
+    pod: Pod
+    node: str
+    expires_at: float
+
+
+class TokenVerifier:
+    """Verifies pod-bound service account tokens without asking the API server for each.
+
+    What the API server's own TokenReview adds to this, that the pod has not been deleted since, is left to the token's
+    expiry: a request for a pod that is gone yields a reply that only the pod's own node can open.
+    """
+
+    def __init__(
+        self,
+        kube: Kube,
+        *,
+        audience: str = TOKEN_AUDIENCE,
+        now: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Wires the verifier.
+
+        Args:
+            kube: The API server.
+            audience: That the token must be meant for.
+            now: Unix seconds, for the times in tokens.
+            clock: Seconds, monotonic, for the age of the keys.
+        """
+        self._kube = kube
+        self._audience = audience
+        self._now = now
+        self._keys = IssuerKeys(kube, clock=clock)
+        self._signatures = jwt.PyJWS()
+        self._nodes: dict[str, str] = {}
+        self._flights: Flights[str, str] = Flights()
+
+    @property
+    def ready(self) -> bool:
+        """The issuer's keys are known."""
+        return self._keys.known
+
+    async def run(self) -> NoReturn:
+        """Keeps the issuer's keys fresh; belongs into a task group."""
+        await self._keys.run()
+
+    async def verify(self, token: str, *, pod: Pod, node: str) -> Verified:
+        """Makes sure that the token proves this pod on this node.
+
+        Args:
+            token: With audience ``keyferry``, as kubelet gave it to the node-driver.
+            pod: Whom the request claims to be for.
+            node: Whose subject the request came on.
+
+        Raises:
+            IdentityRefused: it does not; the text says which claim differs, never anything of the token's signature.
+            KubernetesUnavailable: it cannot be told now.
+            AccessDenied: we may not read what is needed to tell.
+        """
+        try:
+            claims = await self._authentic(token)
+            expires_at = self._timely(claims)
+            _check_pod(claims, pod)
+            await self._check_node(claims, pod, node)
+        except IdentityRefused as refused:
+            security.warning("identity refused", extra={"pod": str(pod), "node": node, "reason": refused.message})
+            raise
+        return Verified(pod, node, expires_at)
+
+    async def _authentic(self, token: str) -> Json:
+        """The claims of a token that the cluster's issuer signed for us."""
+        shape = _shape(token, self._audience)
+        try:
+            header = jwt.get_unverified_header(token)
+        except (jwt.PyJWTError, ValueError, RecursionError):
+            raise IdentityRefused(f"the service account token is not one ({shape})") from None
+        key_id = header.get("kid")
+        if not isinstance(key_id, str):
+            raise IdentityRefused(f"the service account token names no key ({shape})")
+        issuer, key = await self._keys.find(key_id)
+        if key is None:
+            raise IdentityRefused(
+                f"the service account token is signed with key {_quoted(key_id)}, "
+                f"which the API server of this cluster does not list ({shape})"
+            )
+        try:
+            signed = self._signatures.decode_complete(token, key.public, algorithms=key.algorithms)
+            claims = json.loads(signed["payload"])
+        except (jwt.PyJWTError, ValueError, RecursionError) as error:
+            raise IdentityRefused(
+                f"the signature of the service account token does not hold: {type(error).__name__} "
+                f"(algorithm {_quoted(header.get('alg'))}, key {_quoted(key_id)}, {shape})"
+            ) from None
+        if not isinstance(claims, dict):
+            raise IdentityRefused(f"the service account token holds no claims ({shape})")
+        _check_claim("iss", claims.get("iss"), issuer)
+        audiences = claims.get("aud")
+        if self._audience not in (audiences if isinstance(audiences, list) else [audiences]):
+            raise IdentityRefused(f'token claim aud is {_quoted(audiences)}, expected "{self._audience}"')
+        return claims
+
+    def _timely(self, claims: Json) -> float:
+        now = self._now()
+        expires_at, valid_from = _time(claims, "exp"), _time(claims, "nbf")
+        if now > expires_at + LEEWAY_SECONDS:
+            raise IdentityRefused(
+                f"the service account token expired {now - expires_at:.0f} s ago: "
+                "kubelet gives a new one with the next try; if it goes on, compare the clocks"
+            )
+        if now < valid_from - LEEWAY_SECONDS:
+            raise IdentityRefused(
+                f"the service account token is valid in {valid_from - now:.0f} s only: compare the clocks of the "
+                "API server and of the fetcher's node"
+            )
+        return expires_at
+
+    async def _check_node(self, claims: Json, pod: Pod, node: str) -> None:
+        claimed = _at(claims, "node", "name")
+        if claimed is not None:
+            _check_claim("kubernetes.io/node/name", claimed, node)
+            return
+        # Before Kubernetes 1.30 tokens carry no node. A pod never moves, so its uid stands for its node for ever.
+        runs_on = self._nodes.get(pod.uid)
+        if runs_on is None:
+            runs_on = await self._flights.join(pod.uid, lambda: self._look_up(pod))
+        if runs_on != node:
+            raise IdentityRefused(
+                f"pod {pod} runs on node {_quoted(runs_on)}, the request came from node {_quoted(node)}"
+            )
+
+    async def _look_up(self, pod: Pod) -> str:
+        path = object_path(PODS, pod.namespace, pod.name)
+        told = await self._kube.get(path) if path else None
+        if told is None:
+            raise IdentityRefused(f"there is no pod {pod} any more")
+        uid = told["metadata"]["uid"]
+        if uid != pod.uid:
+            raise IdentityRefused(f"pod {pod} has uid {uid}, expected {_quoted(pod.uid)}: it was created anew")
+        runs_on = told["spec"].get("nodeName")
+        if not runs_on:
+            raise IdentityRefused(f"pod {pod} runs on no node yet")
+        while len(self._nodes) >= _NODES_REMEMBERED:
+            del self._nodes[next(iter(self._nodes))]
+        self._nodes[pod.uid] = str(runs_on)
+        return str(runs_on)
+
+
+def _check_pod(claims: Json, pod: Pod) -> None:
+    if _at(claims, "pod", "uid") is None:
+        raise IdentityRefused("the service account token is not bound to a pod")
+    _check_claim("kubernetes.io/namespace", _at(claims, "namespace"), pod.namespace)
+    _check_claim("kubernetes.io/pod/name", _at(claims, "pod", "name"), pod.name)
+    _check_claim("kubernetes.io/pod/uid", _at(claims, "pod", "uid"), pod.uid)
+    _check_claim("kubernetes.io/serviceaccount/name", _at(claims, "serviceaccount", "name"), pod.service_account)
+    _check_claim("sub", claims.get("sub"), f"system:serviceaccount:{pod.namespace}:{pod.service_account}")
+
+
+def _check_claim(name: str, claimed: Any, expected: str) -> None:
+    if claimed != expected:
+        raise IdentityRefused(f"token claim {name} is {_quoted(claimed)}, expected {_quoted(expected)}")
+
+
+def _at(claims: Json, *path: str) -> Any:
+    """A claim of Kubernetes' own; None where it is missing."""
+    told: Any = claims.get("kubernetes.io")
+    for part in path:
+        told = told.get(part) if isinstance(told, dict) else None
+    return told
+
+
+def _time(claims: Json, name: str) -> float:
+    told = claims.get(name)
+    if not isinstance(told, int | float) or isinstance(told, bool):
+        raise IdentityRefused(f"token claim {name} is {_quoted(told)}, expected a time")
+    return float(told)
+
+
+def _quoted(told: Any) -> str:
+    """Somebody else's text, short and on one line; names of Kubernetes objects fit."""
+    if told is None:
+        return "missing"
+    text = json.dumps(told, ensure_ascii=True)
+    return text if len(text) <= _LONGEST_QUOTE else f"{text[:_LONGEST_QUOTE]}…"
+
+
+def _shape(token: str, audience: str) -> str:
+    """What may be said of a token.
+
+    Raises:
+        IdentityRefused: there is none, or one that is too long to be looked at.
+    """
+    if not token:
+        raise IdentityRefused(
+            f'the request carries no service account token for audience "{audience}": '
+            "add it to spec.tokenRequests of the CSIDriver object (Helm value tokenRequests)"
+        )
+    shape = f"{'a JWT' if token.count('.') == 2 else 'not a JWT'} of {len(token)} characters"  # noqa: PLR2004 - RFC 7515
+    if len(token) > _LONGEST_TOKEN:
+        raise IdentityRefused(f"the service account token is too long ({shape})")
+    return shape
