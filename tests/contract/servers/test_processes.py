@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from keyferry.testing.ports import free_port
-from keyferry.testing.processes import Server, ServerError, logged, server
+from keyferry.testing.processes import Server, ServerError, answers, logged, server
 
 PYTHON = (sys.executable, "-u", "-c")
 SLEEPER = (*PYTHON, "import time; print('up'); time.sleep(600)")
@@ -94,13 +94,15 @@ def test_a_paused_server_stands_still_until_it_is_resumed(tmp_path: Path) -> Non
 
 
 def test_a_paused_server_can_be_stopped(tmp_path: Path) -> None:
-    """A fault test that fails in between leaves a server that the fixture can still end."""
-    with server(SLEEPER, name="frozen", log=tmp_path / "log", ready=logged("up")) as running:
-        pidfd = os.pidfd_open(running.pid)
-        running.pause()
+    """A fault test that fails in between leaves a server that still ends in good order."""
+    argv = (*PYTHON, "import signal, time; signal.signal(15, lambda *_: exit('bye')); print('up'); time.sleep(600)")
 
-    assert exits(pidfd)
-    os.close(pidfd)
+    with server(argv, name="frozen", log=tmp_path / "log", ready=logged("up")) as running:
+        running.pause()
+        running.stop()
+
+        assert not running.is_running
+        assert running.output() == "up\nbye\n"
 
 
 def test_a_server_that_ignores_sigterm_is_killed_after_the_grace(tmp_path: Path) -> None:
@@ -137,6 +139,30 @@ def test_a_killed_server_can_be_started_again(tmp_path: Path) -> None:
 
         running.start()
         assert running.is_running
+
+
+def test_a_running_server_is_not_started_twice(tmp_path: Path) -> None:
+    """The first process would be lost and outlive the block."""
+    with (
+        server(SLEEPER, name="single", log=tmp_path / "log", ready=logged("up")) as running,
+        pytest.raises(RuntimeError, match="single is already running"),
+    ):
+        running.start()
+
+
+def test_a_health_page_can_say_when_a_server_is_ready(tmp_path: Path) -> None:
+    """Until the page answers 2xx the server counts as starting."""
+    url = f"http://127.0.0.1:{(port := free_port())}"
+    argv = (sys.executable, "-m", "http.server", str(port), "--bind", "127.0.0.1", "--directory", tmp_path)
+    healthy = Server(argv, name="web", log=tmp_path / "log", ready=answers(url))
+    sick = Server(argv, name="web", log=tmp_path / "log", ready=answers(f"{url}/absent"), timeout=0.5)
+
+    healthy.start()
+    healthy.stop()
+
+    assert 'GET / HTTP/1.1" 200' in healthy.output()
+    with pytest.raises(ServerError, match="was not ready"):
+        sick.start()
 
 
 def test_no_server_outlives_a_killed_test_run(tmp_path: Path) -> None:

@@ -83,7 +83,10 @@ class Server:
 
         Raises:
             ServerError: If it exits or is not ready in time; it is not left running.
+            RuntimeError: If it runs already.
         """
+        if self.is_running:
+            raise RuntimeError(f"{self.name} is already running")
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             self._log_start = log.tell()
