@@ -1,0 +1,1 @@
+"""What Keyferry's services share: the contract between them, and the plumbing."""

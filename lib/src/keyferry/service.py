@@ -89,7 +89,7 @@ async def _until_stopped(serve: Serve[S], settings: S, name: str) -> int:
         await work
     except asyncio.CancelledError:
         return 0
-    except KeyFileError as error:
+    except (KeyFileError, SettingsError) as error:
         log.error("cannot start: %s", error)  # noqa: TRY400 - a configuration problem, no traceback
         return 1
     return 0

@@ -1,1 +1,1 @@
-
+"""Decides when contents are fetched again."""

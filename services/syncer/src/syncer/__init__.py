@@ -1,1 +1,1 @@
-
+"""Keeps Kubernetes Secrets and status in step with the volumes."""

@@ -1,0 +1,118 @@
+"""One backend call for many pods: who asks for the same thing at the same time shares one answer.
+
+Two requests share only when the backend would have seen the same identity ask for the same thing: the content key
+covers provider, parameters, namespace, service account and secrets of the request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from prometheus_client import Counter, Gauge
+
+from keyferry.resources import Content
+
+SHARED = Counter("keyferry_contents_total", "Contents handed out: fetched, joined (in flight) or held.", ["outcome"])
+HELD = Gauge("keyferry_contents_held_bytes", "Bytes of contents kept for sharing.")
+
+FetchContent = Callable[[int], Awaitable[Content]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Flight:
+    started_ms: int
+    task: asyncio.Task[Content]
+
+
+class Coalescer:
+    """Shares contents within one process.
+
+    Args:
+        window: Seconds that a mount's content may be old; 0 shares only what is in flight.
+        max_bytes: How much content to keep for that; the oldest goes first.
+        now: The clock, Unix seconds.
+    """
+
+    def __init__(self, *, window: float, max_bytes: int, now: Callable[[], float] = time.time) -> None:
+        self._window_ms = int(window * 1000)
+        self._max_bytes = max_bytes
+        self._now = now
+        self._flights: dict[str, _Flight] = {}
+        self._held: OrderedDict[str, Content] = OrderedDict()
+        self._bytes = 0
+
+    async def get(self, content_key: str, not_before_ms: int, fetch: FetchContent) -> Content:
+        """A content fetched at ``not_before_ms`` or later.
+
+        Args:
+            content_key: What is asked, and as whom.
+            not_before_ms: Unix milliseconds; 0 stands for now less the window.
+            fetch: Asks the backend; is given the time that becomes the content's ``fetched_at_ms``.
+
+        Raises:
+            KeyferryError: what ``fetch`` raises, for everyone who shares it; failures are not kept.
+        """
+        now_ms = int(self._now() * 1000)
+        wanted = not_before_ms or now_ms - self._window_ms
+        self._forget_old(now_ms)
+        held = self._held.get(content_key)
+        if held is not None and held.fetched_at_ms >= wanted:
+            SHARED.labels("held").inc()
+            return held
+        flight = self._flights.get(content_key)
+        if flight is None or flight.started_ms < wanted:
+            flight = self._take_off(content_key, now_ms, fetch)
+            SHARED.labels("fetched").inc()
+        else:
+            SHARED.labels("joined").inc()
+        # Shielded: whoever gives up waiting must not take the answer away from the others.
+        return await asyncio.shield(flight.task)
+
+    def _take_off(self, content_key: str, now_ms: int, fetch: FetchContent) -> _Flight:
+        async def fly() -> Content:
+            content = await fetch(now_ms)
+            self._hold(content_key, content)
+            return content
+
+        flight = _Flight(now_ms, asyncio.ensure_future(fly()))
+        self._flights[content_key] = flight
+        flight.task.add_done_callback(lambda task: self._land(content_key, flight, task))
+        return flight
+
+    def _land(self, content_key: str, flight: _Flight, task: asyncio.Task[Content]) -> None:
+        if self._flights.get(content_key) is flight:
+            del self._flights[content_key]
+        if not task.cancelled():
+            task.exception()  # everyone may have stopped waiting; then nobody else retrieves it
+
+    def _hold(self, content_key: str, content: Content) -> None:
+        held = self._held.get(content_key)
+        if self._window_ms == 0 or (held is not None and held.fetched_at_ms > content.fetched_at_ms):
+            return
+        self._drop(content_key)
+        self._held[content_key] = content
+        self._bytes += _size(content)
+        while self._bytes > self._max_bytes and self._held:
+            self._drop(next(iter(self._held)))
+        # Values must not outlive their use: the window ends even if nobody asks again.
+        asyncio.get_running_loop().call_later(self._window_ms / 1000 + 0.1, self._forget_old)
+        HELD.set(self._bytes)
+
+    def _forget_old(self, now_ms: int | None = None) -> None:
+        horizon = (int(self._now() * 1000) if now_ms is None else now_ms) - self._window_ms
+        while self._held and next(iter(self._held.values())).fetched_at_ms < horizon:
+            self._drop(next(iter(self._held)))
+        HELD.set(self._bytes)
+
+    def _drop(self, content_key: str) -> None:
+        content = self._held.pop(content_key, None)
+        if content is not None:
+            self._bytes -= _size(content)
+
+
+def _size(content: Content) -> int:
+    return sum(len(file.contents) + len(file.path) for file in content.files or ())

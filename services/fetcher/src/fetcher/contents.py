@@ -1,0 +1,71 @@
+"""What a backend gave, made into a content: limits, versions, digest and key."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from fetcher.provider import ProviderRequest, Secret
+from keyferry.errors import ContentTooLarge
+from keyferry.keys import FetcherKeys
+from keyferry.resources import MAX_CONTENT_BYTES, Content, File, ObjectVersion, SecretProviderClass
+
+
+def content_key(keys: FetcherKeys, spc: SecretProviderClass, request: ProviderRequest) -> str:
+    """A keyed MAC over all that decides what the backend answers; equal only when the same identity asks the same."""
+    secret = keys.mac("node-publish-secret", *_flat(request.node_publish_secret))
+    parts = [
+        spc.provider.encode(),
+        request.pod.namespace.encode(),
+        request.pod.service_account.encode(),
+        secret,
+        *_flat(request.parameters),
+        b"annotations",
+        *_flat(request.service_account_annotations),
+    ]
+    return keys.mac("content-key", *parts).hex()[:32]
+
+
+def build(
+    keys: FetcherKeys, secrets: Sequence[Secret], *, provider: str, key: str, fetched_at_ms: int, mode: int
+) -> Content:
+    """A content from the files of a backend.
+
+    Args:
+        keys: For the keyed MACs.
+        secrets: What the backend gave, in the class's order.
+        provider: Which backend.
+        key: The content key.
+        fetched_at_ms: When it was asked.
+        mode: For files that name none.
+
+    Raises:
+        ContentTooLarge: the files add up to more than a volume may hold.
+    """
+    _check_size(secrets)
+    files = tuple(File(s.path, s.contents, mode if s.mode is None else s.mode) for s in secrets)
+    ordered = sorted(files, key=lambda file: file.path)
+    flat = [part for f in ordered for part in (f.path.encode(), f.mode.to_bytes(2, "big"), f.contents)]
+    versions = {s.object_id: s.version or keys.mac("version", s.contents).hex()[:16] for s in reversed(secrets)}
+    return Content(
+        provider=provider,
+        content_key=key,
+        digest=keys.mac("content", *flat),
+        fetched_at_ms=fetched_at_ms,
+        versions=tuple(ObjectVersion(i, versions[i]) for i in sorted(versions)),
+        files=files,
+    )
+
+
+def _check_size(secrets: Sequence[Secret]) -> None:
+    total = sum(len(s.contents) for s in secrets)
+    if total <= MAX_CONTENT_BYTES:
+        return
+    largest = max(secrets, key=lambda s: len(s.contents))
+    raise ContentTooLarge(
+        f"the objects of the class add up to {total} bytes, {MAX_CONTENT_BYTES} are the limit: "
+        f'split the class; its largest object is "{largest.object_id}" with {len(largest.contents)} bytes'
+    )
+
+
+def _flat(mapping: Mapping[str, str]) -> list[bytes]:
+    return [part.encode() for name in sorted(mapping) for part in (name, mapping[name])]

@@ -1,0 +1,140 @@
+"""Answers a node's request: open, verify, resolve the class, share or ask the backend, seal, reply."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from fetcher import contents
+from fetcher.classes import Classes, ServiceAccounts
+from fetcher.coalesce import Coalescer
+from fetcher.identity import TokenVerifier
+from fetcher.provider import Provider, ProviderRequest
+from keyferry import telemetry
+from keyferry.bus import Bus, Delivery
+from keyferry.errors import IdentityRefused, InternalError, InvalidSecretProviderClass, KeyferryError, place
+from keyferry.keys import FetcherKeys, KeyFile
+from keyferry.messages import Ask, FetchRequest, failed_reply, fetched_reply
+from keyferry.resources import TOKEN_AUDIENCE, Content, SecretProviderClass
+from keyferry.subjects import node_token, reply_subject
+
+log = logging.getLogger(__name__)
+security = logging.getLogger("keyferry.security")
+
+_TRIES = 3  # deliveries of one request while a backend is away; then the pod's events shall say so
+
+
+@dataclass(frozen=True)
+class Fetch:
+    """The handler of both FETCH lanes. Its fields are what it works with."""
+
+    bus: Bus
+    keys: KeyFile[FetcherKeys]
+    tokens: TokenVerifier
+    classes: Classes
+    accounts: ServiceAccounts
+    providers: Mapping[str, Provider]
+    coalescer: Coalescer
+    fetch_seconds: float
+    now: Callable[[], float] = time.time
+
+    async def __call__(self, delivery: Delivery) -> None:
+        """Answer one request.
+
+        Raises:
+            KeyferryError: nobody can be answered, or another try before the deadline may yet succeed.
+        """
+        request = FetchRequest.from_bytes(delivery.payload)
+        if delivery.subject.rpartition(".")[2] != node_token(request.node):
+            security.warning(
+                "a node asked in another's name", extra={"subject": delivery.subject, "node": request.node}
+            )
+            raise IdentityRefused("the request's node is not the one its subject was granted to")
+        try:
+            payload = await self._answer(request, delivery)
+        except KeyferryError as error:
+            if self._worth_another_try(error, delivery):
+                raise
+            payload = self._failure(request, error)
+        except Exception as error:
+            if delivery.last:
+                defect = InternalError(f"the fetcher met a defect of its own ({place(error)}): see its log")
+                await self.bus.reply(reply_subject(request.node, request.request_id), self._failure(request, defect))
+            raise
+        await self.bus.reply(reply_subject(request.node, request.request_id), payload)
+
+    async def _answer(self, request: FetchRequest, delivery: Delivery) -> bytes:
+        keys = self.keys.keys
+        with telemetry.phase("verify"):
+            ask = request.open(keys.opener(request.ask))
+            await self.tokens.verify(ask.tokens.get(TOKEN_AUDIENCE, ""), pod=ask.pod, node=request.node)
+        spc = await self.classes.get(ask.pod.namespace, ask.secret_provider_class)
+        try:
+            content = await self._content(keys, spc, ask)
+        except KeyferryError as error:
+            error.provider = spc.provider
+            raise
+        current = content.digest == ask.known_digest
+        with telemetry.phase("seal"):
+            answer = replace(content, files=None) if current else content
+            payload = fetched_reply(request, answer, to=ask.reply_to, sign=keys.signing.current(self.now()))
+        log.info(
+            "content delivered",
+            extra={
+                "pod": str(ask.pod),
+                "node": request.node,
+                "secret_provider_class": spc.name,
+                "provider": spc.provider,
+                "objects": len(content.versions),
+                "unchanged": current,
+                "attempt": delivery.attempt,
+            },
+        )
+        return payload
+
+    async def _content(self, keys: FetcherKeys, spc: SecretProviderClass, ask: Ask) -> Content:
+        provider = self.providers.get(spc.provider)
+        if provider is None:
+            raise InvalidSecretProviderClass(
+                f'provider not found: provider "{spc.provider}" of class {spc}: '
+                f"spec.provider is one of {', '.join(sorted(self.providers))}"
+            )
+        request = ProviderRequest(
+            parameters=spc.parameters,
+            pod=ask.pod,
+            tokens=ask.tokens,
+            service_account_annotations=await self.accounts.annotations(ask.pod.namespace, ask.pod.service_account),
+            node_publish_secret=ask.node_publish_secret,
+            deadline=self.now() + self.fetch_seconds,
+        )
+        key = contents.content_key(keys, spc, request)
+
+        async def ask_backend(fetched_at_ms: int) -> Content:
+            attributes = {"keyferry.provider": spc.provider, "k8s.namespace.name": spc.namespace}
+            with telemetry.span(f"fetch {spc.provider}", telemetry.Kind.CLIENT, attributes), telemetry.phase("fetch"):
+                secrets = await provider.fetch(request)
+            return contents.build(
+                keys,
+                secrets,
+                provider=spc.provider,
+                key=key,
+                fetched_at_ms=fetched_at_ms,
+                mode=request.default_mode,
+            )
+
+        return await self.coalescer.get(key, ask.not_before_ms, ask_backend)
+
+    def _worth_another_try(self, error: KeyferryError, delivery: Delivery) -> bool:
+        if error.retry_after is None or delivery.last or delivery.attempt >= _TRIES:
+            return False
+        return self.now() + error.retry_after + 1.0 < delivery.deadline
+
+    def _failure(self, request: FetchRequest, error: KeyferryError) -> bytes:
+        log.warning(
+            "request failed: %s",
+            error.message,
+            extra={"node": request.node, "volume_id": request.volume_id, "reason": error.reason},
+        )
+        return failed_reply(request, error, provider=error.provider, sign=self.keys.keys.signing.current(self.now()))

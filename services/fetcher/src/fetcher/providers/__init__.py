@@ -1,0 +1,36 @@
+"""The backends: a table of names, each opened only where an operator wants it."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from fetcher.provider import Provider
+from keyferry.settings import SettingsError
+
+TABLE = {
+    "aws": "fetcher.providers.aws",
+    "vault": "fetcher.providers.vault",
+}
+"""Name in ``spec.provider`` to the module that offers ``async def open_provider(environ) -> Provider``. Modules are
+imported when opened, so that an image for one backend carries no SDK of another."""
+
+
+@asynccontextmanager
+async def open_providers(names: Collection[str], environ: Mapping[str, str]) -> AsyncIterator[dict[str, Provider]]:
+    """The named backends, for as long as the block lasts.
+
+    Raises:
+        SettingsError: a name is unknown, or a backend's settings cannot work.
+    """
+    unknown = sorted(set(names) - set(TABLE))
+    if unknown:
+        raise SettingsError(f"KEYFERRY_PROVIDERS names {', '.join(unknown)}: known are {', '.join(sorted(TABLE))}")
+    async with AsyncExitStack() as stack:
+        providers: dict[str, Provider] = {}
+        for name in names:
+            provider: Provider = await importlib.import_module(TABLE[name]).open_provider(environ)
+            stack.push_async_callback(provider.close)
+            providers[name] = provider
+        yield providers

@@ -1,0 +1,47 @@
+"""What an operator can tell the fetcher; each backend has settings of its own beside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from keyferry.service import ServiceSettings
+from keyferry.settings import count, duration, setting, size, words
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings(ServiceSettings):
+    """Read from the environment once, in `keyferry.service.run`."""
+
+    kubeconfig: str = setting(
+        "KEYFERRY_KUBECONFIG", "kubeconfig file; without one, the pod's own service account is used", default=""
+    )
+    providers: tuple[str, ...] = setting(
+        "KEYFERRY_PROVIDERS", "backends to offer, comma-separated", default=("aws", "vault"), parse=words
+    )
+    mounts: int = setting(
+        "KEYFERRY_MOUNT_CONCURRENCY",
+        "mounts in work at once; more wait in the stream, where other fetchers can take them",
+        default=256,
+        parse=count,
+    )
+    refreshes: int = setting(
+        "KEYFERRY_REFRESH_CONCURRENCY",
+        "refreshes in work at once; fewer than mounts, so that these come first",
+        default=64,
+        parse=count,
+    )
+    sharing_window: float = setting(
+        "KEYFERRY_SHARING_WINDOW",
+        "how old a content may be for a mount to share it; 0s shares only what is being fetched",
+        default=5.0,
+        parse=duration,
+    )
+    sharing_bytes: int = setting(
+        "KEYFERRY_SHARING_BYTES", "how much content to keep in memory for sharing", default=64 * 1024**2, parse=size
+    )
+    fetch_timeout: float = setting(
+        "KEYFERRY_FETCH_TIMEOUT",
+        "how long one fetch from a backend may take; kubelet gives up on a mount after two minutes",
+        default=30.0,
+        parse=duration,
+    )

@@ -1,0 +1,61 @@
+"""All the wiring of the node-driver on one screen."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from importlib.metadata import version
+from pathlib import Path
+
+from keyferry.bus import connect
+from keyferry.health import health
+from keyferry.keys import KeyFile
+from keyferry.proto.csi.v1 import csi_pb2
+from keyferry.rpc import serve as serve_rpc
+from keyferry.sealing import OpeningKey
+from keyferry.subjects import inbox_prefix
+from node_driver.announce import Announcer
+from node_driver.ask import Asking
+from node_driver.identity import Identity
+from node_driver.node import Node
+from node_driver.publish import Limits, Publisher
+from node_driver.records import Records
+from node_driver.registration import registered
+from node_driver.settings import Settings
+
+
+async def serve(settings: Settings) -> None:
+    """Serve kubelet until cancelled."""
+    keys = KeyFile.public(Path(settings.keys_dir))
+    own_key = OpeningKey.generate(f"node-{secrets.token_hex(4)}")
+    services = csi_pb2.DESCRIPTOR.services_by_name
+    kubelet_says: list[str] = ["kubelet has not registered the driver yet"]
+
+    def on_registration(problem: str | None) -> None:
+        kubelet_says[:] = [f"kubelet did not register the driver: {problem}"] if problem else []
+
+    async with connect(settings.nats_url, name="node-driver", inbox=inbox_prefix(settings.node)) as bus:
+
+        def missing() -> list[str]:
+            return [*([] if bus.is_connected else ["NATS is not connected"]), *kubelet_says]
+
+        asking = Asking(bus, keys, settings.node, own_key)
+        announcer = Announcer(bus, settings.node)
+        limits = Limits(settings.volume_bytes, settings.volume_inodes)
+        publisher = Publisher(asking=asking, records=Records(settings.state_dir), announcer=announcer, limits=limits)
+        publisher.adopt()
+        identity = Identity(name=settings.driver_name, version=version("node-driver"), ready=lambda: bus.is_connected)
+        node = Node(node=settings.node, publisher=publisher)
+        served = {services["Identity"]: identity, services["Node"]: node}
+        async with (
+            asyncio.TaskGroup() as tasks,
+            health(settings.http_address, missing),
+            serve_rpc(settings.endpoint, served),
+            registered(
+                Path(settings.plugins_registry) / f"{settings.driver_name}-reg.sock",
+                driver=settings.driver_name,
+                endpoint=settings.endpoint.removeprefix("unix://"),
+                on_status=on_registration,
+            ),
+        ):
+            await tasks.create_task(announcer.run())
