@@ -18,14 +18,16 @@ async def serve(port: int, kubeconfig: Path | None, definitions: Path | None) ->
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with KubeAPI(port, crds=crds.load(definitions) if definitions else []) as api:
-        path = api.kubeconfig
-        if kubeconfig:
-            kubeconfig.touch(mode=0o600)
-            kubeconfig.write_text(api.kubeconfig.read_text())
-            path = kubeconfig
+        path = _copied(api.kubeconfig, kubeconfig) if kubeconfig else api.kubeconfig
         sys.stdout.write(json.dumps({"url": api.url, "kubeconfig": str(path)}) + "\n")
         sys.stdout.flush()
         await stop.wait()
+
+
+def _copied(source: Path, target: Path) -> Path:
+    target.touch(mode=0o600)
+    target.write_text(source.read_text())
+    return target
 
 
 def main() -> None:

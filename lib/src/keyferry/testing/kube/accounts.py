@@ -25,6 +25,9 @@ PODS, NODES, SECRETS, ACCOUNTS = "/pods", "/nodes", "/secrets", "/serviceaccount
 _TOKEN_REQUESTS = Resource("authentication.k8s.io", "v1", "tokenrequests", "TokenRequest")
 
 
+_BINDABLE = {"v1/Pod": PODS, "v1/Secret": SECRETS, "v1/Node": NODES}
+
+
 class Accounts:
     """The tokens of the service accounts in a store.
 
@@ -80,7 +83,7 @@ class Accounts:
     def _bound(self, account: Json, reference: Json) -> Json:
         namespace = account["metadata"]["namespace"]
         kind, name = (reference.get("apiVersion"), reference.get("kind")), reference.get("name", "")
-        storage = {("v1", "Pod"): PODS, ("v1", "Secret"): SECRETS, ("v1", "Node"): NODES}.get(kind)
+        storage = _BINDABLE.get(f"{kind[0]}/{kind[1]}")
         if storage is None:
             raise bad_request(f"cannot bind token for serviceaccount to object of type {kind[0]}, Kind={kind[1]}")
         target = self._must_find(storage, "" if storage == NODES else namespace, name)

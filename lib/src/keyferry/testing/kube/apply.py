@@ -1,7 +1,7 @@
 """Server-side apply and the ownership of fields: managedFields as the real server keeps them.
 
-Source: sigs.k8s.io/structured-merge-diff `merge.Updater` and k8s.io/apiserver `handlers/fieldmanager`. One difference is
-meant: the ten-entry limit on update managers is not kept.
+Source: sigs.k8s.io/structured-merge-diff `merge.Updater` and k8s.io/apiserver `handlers/fieldmanager`. Left out: the
+limit of ten entries for updates, and the exemption of objects that were made with no fields at all.
 """
 
 from dataclasses import dataclass
@@ -70,7 +70,7 @@ def updated(old: Json | None, new: Json, writer: Writer, *, custom: bool) -> lis
     entries = _entries(old) if old else []
     added, changed, removed = fieldsets.difference(old or {}, new, custom=custom)
     if not custom:
-        added -= {path for path in added if path[-1] in _ALWAYS_THERE and _has_content(path, new)}
+        added -= {path for path in added if path[-1] in _ALWAYS_THERE and _is_struct(path, new)}
     taken = added | changed
     for entry in entries:
         entry.paths -= removed
@@ -86,11 +86,11 @@ def updated(old: Json | None, new: Json, writer: Writer, *, custom: bool) -> lis
     return _recorded(entries)
 
 
-def _has_content(path: Path, item: Json) -> bool:
+def _is_struct(path: Path, item: Json) -> bool:
     value: Any = item
     for step in path:
-        value = value[step[2:]] if isinstance(value, dict) and step[2:] in value else {}
-    return bool(value)
+        value = value.get(step[2:]) if isinstance(value, dict) else None
+    return isinstance(value, dict) and bool(value)
 
 
 def applied(live: Json, config: Json, writer: Writer, *, force: bool, custom: bool) -> tuple[Json, list[Json]]:
@@ -149,11 +149,22 @@ def _pruned(merged: Json, last: set[Path], wanted: set[Path], others: list[_Entr
     owned = set(wanted).union(*(entry.paths for entry in others))
     owned |= {path[:length] for path in owned for length in range(1, len(path))}
     kept: Json = fieldsets.without(merged, last - owned, custom=custom) or {}
-    return kept
+    # A struct of a built-in kind has no null. A custom object has, and its schema will say no: so do real servers.
+    return kept if custom else _without_nulls(kept)
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_nulls(below) for name, below in value.items() if below is not None}
+    return [_without_nulls(item) for item in value] if isinstance(value, list) else value
 
 
 def _conflict(clashes: list[tuple[_Entry, set[Path]]]) -> StatusError:
-    rows = [(_named(entry.writer), fieldsets.displayed(path)) for entry, paths in clashes for path in sorted(paths)]
+    rows = [
+        (_named(entry.writer), fieldsets.displayed(path))
+        for entry, paths in clashes
+        for path in fieldsets.ordered(paths)
+    ]
     causes = [{"reason": "FieldManagerConflict", "message": f"conflict with {who}", "field": at} for who, at in rows]
     if len(rows) == 1:
         who, at = rows[0]
@@ -169,4 +180,4 @@ def _named(writer: Writer) -> str:
     name = f'"{writer.manager}"' + (f' with subresource "{writer.subresource}"' if writer.subresource else "")
     if writer.operation != "Update":
         return name
-    return f"{name} using {writer.api_version} at {writer.time}"
+    return f"{name} using {writer.api_version}"

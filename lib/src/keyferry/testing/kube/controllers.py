@@ -9,7 +9,7 @@ import asyncio
 import uuid
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any
+from typing import Any, Self
 
 from keyferry.testing.kube import crds
 from keyferry.testing.kube.accounts import stamp
@@ -33,7 +33,7 @@ class Controllers:
         self._stop_listening = store.listen(self._heard)
         self._task: asyncio.Task[None] | None = None
 
-    async def __aenter__(self) -> "Controllers":
+    async def __aenter__(self) -> Self:
         self._task = asyncio.create_task(self._run(), name="kube-controllers")
         return self
 
@@ -66,6 +66,9 @@ class Controllers:
         self._catalog.withdraw(spec["group"], spec["names"]["plural"])
         if change.type != "DELETED":
             self._catalog.serve(crds.rows(change.after))
+            if not crds.is_established(change.after):
+                # At once: a real server takes part of a second, and clients have to wait for the condition.
+                self._store.put(change.key, crds.established(change.after, stamp(self._now())))
             return
         for key, _ in list(self._store.everything()):
             if key.storage == f"{spec['group']}/{spec['names']['plural']}":

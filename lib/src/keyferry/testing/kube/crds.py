@@ -1,6 +1,6 @@
-"""CustomResourceDefinitions: their defaults and rules, the rows they put into the catalog, and loading them from files.
+"""CustomResourceDefinitions: their defaults and rules, the rows they put into the catalog, and loading from files.
 
-Source: k8s.io/apiextensions-apiserver `apis/apiextensions/{v1/defaults,validation}` and `controller/{status,establish}`.
+Source: k8s.io/apiextensions-apiserver `apis/apiextensions/{v1/defaults,validation}`, `controller/{status,establish}`.
 """
 
 from collections.abc import Iterable
@@ -26,28 +26,36 @@ def load(folder: Path) -> list[Json]:
 
 
 def prepare(new: Json, old: Json | None) -> None:
-    """Fills in names and conversion; the new names are accepted at once, where a real server takes a moment."""
+    """Fills in names and conversion."""
     spec = new.get("spec") or {}
     names = spec.get("names") or {}
     kind = names.get("kind", "")
     names.setdefault("singular", kind.lower())
     names.setdefault("listKind", f"{kind}List")
     spec.setdefault("conversion", {"strategy": "None"})
-    status = new.get("status") or {}
-    stamp = new["metadata"].get("creationTimestamp")
-    if not status.get("conditions"):
-        status["conditions"] = [
-            _condition("NamesAccepted", "NoConflicts", "no conflicts found", stamp),
-            _condition("Established", "InitialNamesAccepted", "the initial names have been accepted", stamp),
-        ]
-    status["acceptedNames"] = names
+    status = new.setdefault("status", {"conditions": None, "acceptedNames": {"plural": "", "kind": ""}})
     stored = [v.get("name") for v in spec.get("versions") or [] if v.get("storage")]
     before = ((old or {}).get("status") or {}).get("storedVersions", [])
     status["storedVersions"] = [*before, *(name for name in stored if name not in before)]
-    new["status"] = status
 
 
-def _condition(kind: str, reason: str, message: str, stamp: str | None) -> Json:
+def established(definition: Json, stamp: str) -> Json:
+    """The definition as it looks once its names are accepted and its resources are served."""
+    conditions = [
+        _condition("NamesAccepted", "NoConflicts", "no conflicts found", stamp),
+        _condition("Established", "InitialNamesAccepted", "the initial names have been accepted", stamp),
+    ]
+    accepted = {"acceptedNames": definition["spec"]["names"], "conditions": conditions}
+    return definition | {"status": definition["status"] | accepted}
+
+
+def is_established(definition: Json) -> bool:
+    """Whether its names match those accepted."""
+    accepted: bool = definition["status"].get("acceptedNames") == definition["spec"]["names"]
+    return accepted
+
+
+def _condition(kind: str, reason: str, message: str, stamp: str) -> Json:
     text = {"reason": reason, "message": message, "lastTransitionTime": stamp}
     return {"type": kind, "status": "True"} | text
 
@@ -93,7 +101,12 @@ def rows(definition: Json) -> Iterable[Resource]:
             subresources=subresources,
             generation="spec" if "status" in subresources else "*",
             schema=version["schema"]["openAPIV3Schema"],
-            columns=tuple(version.get("additionalPrinterColumns") or [_AGE]),
+            columns=tuple(_described(c) for c in version.get("additionalPrinterColumns") or [_AGE]),
             warning=(version.get("deprecationWarning") or old) if warned else "",
             unconditional_update=False,
         )
+
+
+def _described(column: Json) -> Json:
+    text = f"Custom resource definition column (in JSONPath format): {column['jsonPath']}"
+    return {"description": text} | column

@@ -1,5 +1,7 @@
 """What a test may do to the API that a real one does only on its bad days."""
 
+from __future__ import annotations
+
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -37,7 +39,7 @@ class Faults:
         self.gone_as_status = False
         self._store = store
         self._rules: list[_Rule] = []
-        self.watches: "set[Watch]" = set()
+        self.watches: set[Watch] = set()
 
     def end_watches(self) -> None:
         """Ends every open watch, without an error."""

@@ -60,12 +60,8 @@ def item_step(item: Any, kind: Any) -> str:
 
 
 def applied(value: Json, *, custom: bool) -> set[Path]:
-    """What an applied configuration speaks for: its leaves, empty maps, and the presence of its keyed items."""
-    found = dict(walk(value, custom=custom))
-    parents = {path[:-1] for path in found}
-    return {
-        path for path, leaf in found.items() if leaf is not CONTAINER or path not in parents or path[-1][:2] == "k:"
-    }
+    """What an applied configuration speaks for: its leaves and the presence of its keyed items, but not empty maps."""
+    return {path for path, leaf in walk(value, custom=custom) if leaf is not CONTAINER or path[-1].startswith("k:")}
 
 
 def difference(old: Json, new: Json, *, custom: bool) -> tuple[set[Path], set[Path], set[Path]]:
@@ -75,9 +71,18 @@ def difference(old: Json, new: Json, *, custom: bool) -> tuple[set[Path], set[Pa
     return after.keys() - before.keys(), changed, before.keys() - after.keys()
 
 
+def ordered(paths: set[Path], depth: int = 0) -> list[Path]:
+    """In the order of a Set's iteration: at each level what ends there comes before what goes on."""
+    ending = sorted(path for path in paths if len(path) == depth + 1)
+    for step in sorted({path[depth] for path in paths if len(path) > depth + 1}):
+        ending += ordered({path for path in paths if len(path) > depth + 1 and path[depth] == step}, depth + 1)
+    return ending
+
+
 def encode(paths: Iterable[Path]) -> Json:
     """FieldsV1."""
-    chosen, tree = set(paths), {}
+    chosen = set(paths)
+    tree: Json = {}
     for path in sorted(chosen):
         node: Json = tree
         for step in path:
@@ -115,16 +120,14 @@ def displayed(path: Path) -> str:
 
 
 def without(value: Any, paths: set[Path], *, custom: bool, path: Path = (), names: tuple[str, ...] = ()) -> Any:
-    """A copy without the given paths; a map or list that this empties goes too (None)."""
+    """A copy without the given paths; a map or list that this empties becomes None."""
     if isinstance(value, dict):
         kept = {}
         for name, below in value.items():
             step = (*path, f"f:{name}")
             if step in paths:
                 continue
-            left = without(below, paths, custom=custom, path=step, names=(*names, name))
-            if left is not None or below is None:
-                kept[name] = left
+            kept[name] = without(below, paths, custom=custom, path=step, names=(*names, name))
         return kept if kept or not value else None
     kind = list_type(names, custom=custom) if isinstance(value, list) else "atomic"
     if kind == "atomic":

@@ -4,9 +4,11 @@ Source: k8s.io/apimachinery `api/validation` and `util/validation`.
 """
 
 import re
+from dataclasses import replace
 from typing import Any
 
-from keyferry.testing.kube.status import FieldError, invalid_value, required
+from keyferry.testing.kube.catalog import Resource
+from keyferry.testing.kube.status import FieldError, StatusError, forbidden_value, invalid, invalid_value, required
 
 Json = dict[str, Any]
 
@@ -58,6 +60,29 @@ def problems(item: Json, kind: str) -> list[FieldError]:
             if not owner.get(field)
         ]
     return found
+
+
+def changes(new: Json, old: Json) -> list[FieldError]:
+    """What may not change in an object's metadata."""
+    found = []
+    if new.get("uid") not in {None, "", old["uid"]}:
+        found.append(invalid_value("metadata.uid", new["uid"], "field is immutable"))
+    late = sorted(set(new.get("finalizers") or []) - set(old.get("finalizers") or []))
+    if old.get("deletionTimestamp") and late:
+        names = ", ".join(f'"{name}"' for name in late)
+        detail = (
+            f"no new finalizers can be added if the object is being deleted, found new finalizers []string{{{names}}}"
+        )
+        found.append(forbidden_value("metadata.finalizers", detail))
+    return found
+
+
+def unversioned(resource: Resource, name: str) -> StatusError:
+    """422: a custom object is replaced only by somebody who says which version he has seen."""
+    message = "Invalid value: 0x0: must be specified for an update"
+    problem = FieldError("metadata.resourceVersion", "FieldValueInvalid", message)
+    # The real server names the plural here where every other message of this sort has the kind.
+    return invalid(replace(resource, kind=resource.plural), name, [problem])
 
 
 def _name(name: str, kind: str) -> list[FieldError]:

@@ -13,16 +13,21 @@ from keyferry.testing.kube.store import HistoryGone, Key, Store
 
 Json = dict[str, Any]
 
+_REFERENCE = ("kind", "namespace", "name", "uid", "apiVersion", "fieldPath")
 _EVERY = ("metadata.name", "metadata.namespace")
 _SELECTABLE = {
-    "/pods": (*_EVERY, "spec.nodeName", "spec.serviceAccountName", "spec.restartPolicy", "spec.schedulerName")
-    + ("status.phase", "status.podIP", "status.nominatedNodeName"),
+    "/pods": (
+        *_EVERY,
+        *(f"spec.{name}" for name in ("nodeName", "serviceAccountName", "restartPolicy", "schedulerName")),
+        *(f"status.{name}" for name in ("phase", "podIP", "nominatedNodeName")),
+    ),
     "/secrets": (*_EVERY, "type"),
     "/nodes": (*_EVERY, "spec.unschedulable"),
     "/namespaces": (*_EVERY, "status.phase"),
-    "/events": (*_EVERY, "reason", "type", "source", "reportingComponent")
-    + tuple(f"involvedObject.{f}" for f in ("kind", "namespace", "name", "uid", "apiVersion", "fieldPath"))
-    + tuple(f"regarding.{f}" for f in ("kind", "namespace", "name", "uid", "apiVersion", "fieldPath")),
+    "/events": (
+        *(*_EVERY, "reason", "type", "source", "reportingComponent"),
+        *(f"{about}.{name}" for about in ("involvedObject", "regarding") for name in _REFERENCE),
+    ),
 }
 
 _CONTINUE_TOO_OLD = (
@@ -76,7 +81,9 @@ def list_objects(store: Store, call: Call) -> Json:
     chosen = [item for item in items if _place(item) > after and matches(item)]
     limit = int(query.get("limit") or 0)
     page = chosen[:limit] if limit else chosen
-    metadata: Json = {"resourceVersion": str(revision or store.revision)}
+    metadata: Json = ({"continue": ""} if resource.custom else {}) | {
+        "resourceVersion": str(revision or store.revision)
+    }
     if len(page) < len(chosen):
         metadata["continue"] = _token(revision or store.revision, _place(page[-1]))
         if not query.get("labelSelector") and not query.get("fieldSelector"):

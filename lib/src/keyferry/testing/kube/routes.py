@@ -9,12 +9,14 @@ from aiohttp import web
 from keyferry.testing.kube import discovery, reading, requests, tables, watching
 from keyferry.testing.kube.accounts import Accounts
 from keyferry.testing.kube.catalog import Catalog
+from keyferry.testing.kube.deleting import Deleting
 from keyferry.testing.kube.faults import Faults
+from keyferry.testing.kube.patching import APPLY
 from keyferry.testing.kube.requests import Call
 from keyferry.testing.kube.status import StatusError, method_not_allowed, unauthorized
 from keyferry.testing.kube.store import Store
 from keyferry.testing.kube.tokens import Issuer
-from keyferry.testing.kube.writing import APPLY, Writing
+from keyferry.testing.kube.writing import Writing
 
 Json = dict[str, Any]
 
@@ -29,6 +31,7 @@ class Routes:
     store: Store
     catalog: Catalog
     writing: Writing
+    deleting: Deleting
     accounts: Accounts
     issuer: Issuer
     faults: Faults
@@ -92,10 +95,10 @@ class Routes:
             existed = self._exists(call)
             return self.writing.patch(call), 200 if existed or call.content_type != APPLY else 201
         if verb == ("DELETE", True):
-            return self.writing.delete(call), 200
+            return self.deleting.delete(call), 200
         if verb == ("DELETE", False) and "deletecollection" in at.resource.verbs:
             chosen = reading.list_objects(self.store, call)["items"]
-            return self.writing.delete_collection(call, chosen), 200
+            return self.deleting.delete_collection(call, chosen), 200
         raise method_not_allowed()
 
     def _exists(self, call: Call) -> bool:

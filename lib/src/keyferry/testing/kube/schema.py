@@ -61,29 +61,55 @@ def fill(value: Any, schema: Json) -> None:
 
 
 def drop_nulls(value: Any, schema: Json) -> Any:
-    """A copy without null fields that the schema has a default for and does not call nullable."""
+    """A copy without the null fields that the schema does not call nullable."""
     if isinstance(value, list) and isinstance(schema.get("items"), dict):
         return [drop_nulls(item, schema["items"]) for item in value]
     if not isinstance(value, dict):
         return value
-    named = schema.get("properties", {})
+    others = schema.get("additionalProperties")
+    rest = others if isinstance(others, dict) else {"nullable": True}
+    rules = {name: schema.get("properties", {}).get(name, rest) for name in value}
     return {
-        name: drop_nulls(below, named.get(name, {}))
+        name: drop_nulls(below, rules[name])
         for name, below in value.items()
-        if below is not None or named.get(name, {}).get("nullable") or "default" not in named.get(name, {})
+        if below is not None or rules[name].get("nullable") or name in _ROOT
     }
 
 
 def violations(item: Json, schema: Json) -> list[FieldError]:
     """What of a custom object breaks its schema."""
-    found: list[FieldError] = []
-    for name in schema.get("required", []):
-        if name not in item:
-            found.append(required(name))
+    found = [required(name) for name in schema.get("required", []) if name not in item]
     for name, below in schema.get("properties", {}).items():
         if name in item and name not in _ROOT:
             found += _violations(item[name], below, name)
     return found
+
+
+def untyped(value: Any, schema: Json, path: str = "") -> str:
+    """Why an applied configuration does not fit the schema's types, in the server's words; empty when it does."""
+    wanted, given = schema.get("type"), _type_of(value)
+    if value is None or (wanted, given) == ("number", "integer"):
+        return ""
+    if wanted and path and given != wanted:
+        return f"{path}: expected {_EXPECTED.get(wanted, wanted)}, got &value.valueUnstructured{{Value:{value}}}"
+    reasons = []
+    if isinstance(value, list):
+        reasons = [untyped(item, schema.get("items") or {}, f"{path}[{i}]") for i, item in enumerate(value)]
+    if isinstance(value, dict):
+        named, others = schema.get("properties", {}), schema.get("additionalProperties")
+        open_ended = others or schema.get("x-kubernetes-preserve-unknown-fields") or not schema
+        for name, below in value.items():
+            if not path and name in _ROOT:
+                continue
+            rule = named.get(name, others if isinstance(others, dict) else {})
+            known = name in named or open_ended
+            reasons.append(
+                untyped(below, rule, f"{path}.{name}") if known else f"{path}.{name}: field not declared in schema"
+            )
+    return next(filter(None, reasons), "")
+
+
+_EXPECTED = {"object": "map", "array": "list", "integer": "numeric (int or float)", "number": "numeric (int or float)"}
 
 
 def _type_of(value: Any) -> str:

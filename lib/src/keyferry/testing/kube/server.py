@@ -20,6 +20,7 @@ from keyferry.testing.kube import builtin, requests, tls
 from keyferry.testing.kube.accounts import Accounts, stamp
 from keyferry.testing.kube.catalog import Catalog
 from keyferry.testing.kube.controllers import Controllers
+from keyferry.testing.kube.deleting import Deleting
 from keyferry.testing.kube.faults import Faults
 from keyferry.testing.kube.routes import Routes
 from keyferry.testing.kube.store import Key, Store
@@ -127,6 +128,7 @@ class KubeAPI:
             self.store,
             self._catalog,
             Writing(self.store, self._catalog, self._clock),
+            Deleting(self.store, self._clock),
             accounts,
             self.tokens,
             self.faults,

@@ -27,7 +27,7 @@ class Change:
     after: Json
 
 
-class HistoryGone(Exception):  # noqa: N818 - named for what happened
+class HistoryGone(Exception):
     """The revision asked for lies before the kept window, whose oldest revision it carries."""
 
     def __init__(self, oldest: int) -> None:
@@ -45,6 +45,7 @@ class Store:
         self._window = window
         self._forgotten = 0
         self._listeners: list[Callable[[Change], None]] = []
+        self._untold: deque[Change] = deque()
 
     def listen(self, listener: Callable[[Change], None]) -> Callable[[], None]:
         """Calls `listener` after each write, in order. Returns what ends that."""
@@ -110,8 +111,13 @@ class Store:
         self._history.append(change)
         while len(self._history) > self._window:
             self._forgotten = self._history.popleft().revision
-        for listener in list(self._listeners):
-            listener(change)
+        self._untold.append(change)
+        if len(self._untold) > 1:
+            return  # a listener wrote: the others hear of that after what they are hearing now
+        while self._untold:
+            for listener in list(self._listeners):
+                listener(self._untold[0])
+            self._untold.popleft()
 
     def _rewound(self, storage: str, now: dict[tuple[str, str], Json], revision: int) -> dict[tuple[str, str], Json]:
         then = dict(now)

@@ -13,7 +13,7 @@ from keyferry.testing.kube.catalog import Resource
 
 Json = dict[str, Any]
 
-_NAME = {"name": "Name", "type": "string", "format": "name"}
+_NAME = {"name": "Name", "type": "string", "format": "name", "description": "Unique in its namespace."}
 _AGE = {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}
 _STEP = re.compile(r"\.([\w-]+)|\[(\d+)\]")
 
@@ -25,7 +25,7 @@ def wanted(accept: str) -> bool:
 
 def table(resource: Resource, answer: Json, now: Callable[[], datetime]) -> Json:
     """A list, or one object, as a meta.k8s.io/v1 Table whose rows carry the objects' metadata."""
-    items = answer["items"] if "items" in answer else [answer]
+    items = answer.get("items", [answer])
     columns = resource.columns or (_AGE,)
     rows = []
     for item in items:

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 Json = dict[str, Any]
 
 LEEWAY_SECONDS = 60
-"""How long a deleted pod's tokens still count, and how far clocks may differ (go-jose's and the server's own leeway)."""
+"""How long a deleted pod's tokens still count, and how far clocks may differ (the server's and go-jose's leeway)."""
 
 
 @dataclass(frozen=True)
