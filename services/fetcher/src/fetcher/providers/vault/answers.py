@@ -1,0 +1,164 @@
+"""Reads what Vault answered: JSON, or an error in our words with as much of Vault's own as is safe to show."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from typing import Any
+
+from fetcher.providers.vault.objects import Call
+from fetcher.providers.vault.transport import Answer
+from keyferry.errors import (
+    AccessDenied,
+    InvalidSecretProviderClass,
+    KeyferryError,
+    ProviderUnavailable,
+    RateLimited,
+    SecretNotFound,
+)
+
+_LONGEST_REASON = 200  # characters
+_LONGEST_WAIT = 300.0  # seconds, whatever Retry-After says
+_SHORTEST_SECRET = 4  # characters; less cannot be told from the words of a sentence
+_OPAQUE = re.compile(
+    r"""
+    ://[^/\s@]*@                                  # user and password of a URL
+    | \b(?:hv[sbr]|[sbr])\.[\w-]{8,}[\w.-]*       # Vault's tokens
+    | \bey[\w-]{6,}(?:\.[\w-]*)+                  # JWTs
+    | [\w+=-]{32,}                                # whatever else looks like a key
+    """,
+    re.VERBOSE | re.ASCII,
+)
+
+
+class WrittenFloat(float):
+    """A number with a fraction that remembers how it was written, as Vault keeps it: 1.10 is not 1.1."""
+
+    text: str
+
+    @classmethod
+    def of(cls, text: str) -> WrittenFloat:
+        """Args: text: as in the JSON document."""
+        number = cls(text)
+        number.text = text
+        return number
+
+
+def document(answer: Answer, doing: str) -> dict[str, Any]:
+    """The answer's JSON.
+
+    Raises:
+        ProviderUnavailable: it is none; a proxy or another kind of server answered.
+    """
+    try:
+        found = json.loads(answer.body, parse_float=WrittenFloat.of)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise ProviderUnavailable(
+            f"{doing}: the answer ({answer.status}) is no JSON object: is this Vault's address, and a path of its API?"
+        )
+    return found
+
+
+def read_failure(answer: Answer, call: Call, doing: str) -> KeyferryError | None:
+    """What a read's answer means if it is an error; None if it is none."""
+    status = answer.status
+    if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+        capability = "read" if call.method == "GET" else "create and update"
+        return AccessDenied(f"{doing}: permission denied: give a policy of this role {capability} on {call.path}")
+    if status == HTTPStatus.NOT_FOUND:
+        return SecretNotFound(f"{doing}: {_missing(answer)}")
+    if status == HTTPStatus.METHOD_NOT_ALLOWED:
+        return InvalidSecretProviderClass(f"{doing}: Vault does not support {call.method} here: set another method")
+    return _unusable(answer, doing) or (
+        InvalidSecretProviderClass(f"{doing}: Vault refuses it ({status}): {_reason(answer, _values(call))}")
+        if status >= HTTPStatus.BAD_REQUEST
+        else None
+    )
+
+
+def login_failure(answer: Answer, doing: str, jwt: str) -> KeyferryError | None:
+    """What a login's answer means if it is an error; Vault's reason is about the identity, so it is shown."""
+    if answer.status == HTTPStatus.NOT_FOUND:
+        return InvalidSecretProviderClass(f"{doing}: nothing is mounted there: see vaultAuthMountPath")
+    return _unusable(answer, doing) or (
+        AccessDenied(f"{doing}: {_reason(answer, [jwt])}") if answer.status >= HTTPStatus.BAD_REQUEST else None
+    )
+
+
+def _unusable(answer: Answer, doing: str) -> KeyferryError | None:
+    """Answers that mean the same whatever was asked. What a failing server says of itself is not for end users."""
+    status = answer.status
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
+        return RateLimited(f"{doing}: Vault asks for fewer calls", retry_after=_retry_after(answer))
+    if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
+        return ProviderUnavailable(f"{doing}: Vault redirects ({status}): let vaultAddress name the active node")
+    if status == HTTPStatus.SERVICE_UNAVAILABLE and any("sealed" in error for error in _errors(answer)):
+        return ProviderUnavailable(f"{doing}: Vault is sealed")
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.PRECONDITION_FAILED:
+        return ProviderUnavailable(f"{doing}: Vault failed ({status}); its log says why")
+    return None
+
+
+def _missing(answer: Answer) -> str:
+    try:
+        found = json.loads(answer.body)
+        metadata = (found.get("data") or {}).get("metadata") or {}
+        if metadata.get("destroyed"):
+            return "this version was destroyed"
+        if metadata.get("deletion_time"):
+            return "this version was deleted"
+        if any("versioned" in warning for warning in found.get("warnings") or ()):
+            return "its engine is KV version 2: write data/ after the mount, such as secret/data/app"
+        if any("no handler" in error for error in found.get("errors") or ()):
+            return "no secrets engine is mounted there"
+    except (ValueError, AttributeError, TypeError, RecursionError):
+        pass
+    return "there is no such secret"
+
+
+def _reason(answer: Answer, hidden: Iterable[str]) -> str:
+    """Vault's own words on one line, without what was sent and without anything that looks like a secret."""
+    text = " ".join(" ".join(_errors(answer)).split())
+    for value in hidden:
+        if len(value) >= _SHORTEST_SECRET:
+            text = text.replace(value, "…").replace(json.dumps(value)[1:-1], "…")
+    text = _OPAQUE.sub("…", text)
+    text = "".join(letter for letter in text if letter.isprintable())
+    return text[:_LONGEST_REASON] or "it gives no reason"
+
+
+def _errors(answer: Answer) -> list[str]:
+    try:
+        errors = json.loads(answer.body)["errors"]
+        return [error for error in errors if isinstance(error, str)]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return []
+
+
+def _values(call: Call) -> list[str]:
+    """Every text in ``secretArgs``, longest first, so that one within another does not leave a rest."""
+    found: list[str] = []
+    open_values = [json.loads(call.body)] if call.body else []
+    while open_values:
+        value = open_values.pop()
+        if isinstance(value, dict | list):
+            open_values.extend(value.values() if isinstance(value, dict) else value)
+        elif isinstance(value, str):
+            found.append(" ".join(value.split()))
+    return sorted(found, key=len, reverse=True)
+
+
+def _retry_after(answer: Answer) -> float | None:
+    """Seconds (RFC 9110, section 10.2.3); None if not given."""
+    text = answer.headers.get("retry-after", "")
+    try:
+        seconds = float(text) if text.isdecimal() else (parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds()
+    except (ValueError, TypeError):
+        return None
+    return min(max(seconds, 1.0), _LONGEST_WAIT)
