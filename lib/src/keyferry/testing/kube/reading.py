@@ -81,9 +81,8 @@ def list_objects(store: Store, call: Call) -> Json:
     chosen = [item for item in items if _place(item) > after and matches(item)]
     limit = int(query.get("limit") or 0)
     page = chosen[:limit] if limit else chosen
-    metadata: Json = ({"continue": ""} if resource.custom else {}) | {
-        "resourceVersion": str(revision or store.revision)
-    }
+    metadata: Json = {"continue": ""} if resource.custom else {}
+    metadata["resourceVersion"] = str(revision or store.revision)
     if len(page) < len(chosen):
         metadata["continue"] = _token(revision or store.revision, _place(page[-1]))
         if not query.get("labelSelector") and not query.get("fieldSelector"):

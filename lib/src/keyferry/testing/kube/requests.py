@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from keyferry.testing.kube.catalog import Catalog, Resource
-from keyferry.testing.kube.status import StatusError, bad_request, unsupported_media_type
+from keyferry.testing.kube.status import StatusError, bad_request, not_found, unsupported_media_type
 
 Json = dict[str, Any]
 
@@ -53,23 +53,38 @@ class Call:
 
 
 def target(catalog: Catalog, path: str) -> Target | None:
-    """The resource that a path names, or None for a path that is no resource's."""
-    parts = path.strip("/").split("/")
-    if parts[:1] == ["api"] and len(parts) > 2:
-        group, version, rest = "", parts[1], parts[2:]
-    elif parts[:1] == ["apis"] and len(parts) > 3:
-        group, version, rest = parts[1], parts[2], parts[3:]
-    else:
+    """The resource that a path names, or None for a path that is no resource's.
+
+    Raises:
+        StatusError: 404, the resource has no such subresource.
+    """
+    match path.strip("/").split("/"):
+        case ["api", version, *rest]:
+            group = ""
+        case ["apis", group, version, *rest]:
+            pass
+        case _:
+            return None
+    namespace = name = subresource = ""
+    match rest:
+        case ["namespaces", _, third, *_] if third in _NAMESPACE_SUBRESOURCES:
+            pass
+        case ["namespaces", namespace, _, *_]:
+            rest = rest[2:]
+    match rest:
+        case [plural]:
+            pass
+        case [plural, name]:
+            pass
+        case [plural, name, subresource]:
+            pass
+        case _:
+            return None
+    resource = catalog.find(group, version, plural)
+    if resource is None or (namespace and not resource.namespaced):
         return None
-    namespace = ""
-    if rest[0] == "namespaces" and len(rest) > 2 and rest[2] not in _NAMESPACE_SUBRESOURCES:
-        namespace, rest = rest[1], rest[2:]
-    resource = catalog.find(group, version, rest[0])
-    if resource is None or len(rest) > 3 or (namespace and not resource.namespaced):
-        return None
-    name, subresource = [*rest[1:], "", ""][:2]
     if subresource and subresource not in resource.subresources:
-        return None
+        raise not_found(resource, name)
     return Target(resource, namespace, name, subresource)
 
 

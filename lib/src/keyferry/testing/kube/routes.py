@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 
 from aiohttp import web
@@ -79,27 +80,31 @@ class Routes:
         return _success(answer, status, target.resource.warning)
 
     def _called(self, method: str, call: Call) -> tuple[Json, int]:
-        at = call.target
-        if (answer := self._special(method, call)) is not None:
-            return answer, 201
-        verb = (method, bool(at.name))
-        if verb == ("GET", True):
-            return reading.get(self.store, call), 200
-        if verb == ("GET", False):
-            return reading.list_objects(self.store, call), 200
-        if verb == ("POST", False) and "create" in at.resource.verbs:
-            return self.writing.create(call), 201
-        if verb == ("PUT", True):
-            return self.writing.replace(call), 200
-        if verb == ("PATCH", True):
-            existed = self._exists(call)
-            return self.writing.patch(call), 200 if existed or call.content_type != APPLY else 201
-        if verb == ("DELETE", True):
-            return self.deleting.delete(call), 200
-        if verb == ("DELETE", False) and "deletecollection" in at.resource.verbs:
-            chosen = reading.list_objects(self.store, call)["items"]
-            return self.deleting.delete_collection(call, chosen), 200
-        raise method_not_allowed()
+        answer = self._special(method, call)
+        if answer is not None:
+            return answer, HTTPStatus.CREATED
+        verbs = call.target.resource.verbs
+        status = HTTPStatus.OK
+        match method, bool(call.target.name):
+            case "GET", True:
+                answer = reading.get(self.store, call)
+            case "GET", False:
+                answer = reading.list_objects(self.store, call)
+            case "POST", False if "create" in verbs:
+                answer, status = self.writing.create(call), HTTPStatus.CREATED
+            case "PUT", True:
+                answer = self.writing.replace(call)
+            case "PATCH", True:
+                creates = call.content_type == APPLY and not self._exists(call)
+                answer, status = self.writing.patch(call), HTTPStatus.CREATED if creates else HTTPStatus.OK
+            case "DELETE", True:
+                answer = self.deleting.delete(call)
+            case "DELETE", False if "deletecollection" in verbs:
+                chosen = reading.list_objects(self.store, call)["items"]
+                answer = self.deleting.delete_collection(call, chosen)
+            case _:
+                raise method_not_allowed()
+        return answer, status
 
     def _exists(self, call: Call) -> bool:
         try:
@@ -129,7 +134,7 @@ class Routes:
         try:
             watch = watching.started(self.store, call)
         except StatusError as error:
-            if error.code != 410 or self.faults.gone_as_status:
+            if error.code != HTTPStatus.GONE or self.faults.gone_as_status:
                 raise
             await response.prepare(request)
             await response.write(_line(watching.error_event(error)))
