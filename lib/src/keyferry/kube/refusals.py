@@ -47,6 +47,7 @@ def refusal(
     """
     told = _status_object(body)
     cause = str(told.get("reason") or "")
+    answer = f"{status} {cause}".rstrip()
     if status == _UNAUTHORIZED:
         return AccessDenied(
             "the Kubernetes API server does not accept this service's own credentials (401): "
@@ -56,12 +57,12 @@ def refusal(
         return _forbidden(permission(method, path, watch=watch), told)
     if status == _TOO_MANY or status >= _SERVER_ERROR:
         return KubernetesUnavailable(
-            f"the Kubernetes API server answers {status} {cause} to {method} {path}", retry_after=_seconds(wait)
+            f"the Kubernetes API server answers {answer} to {method} {path}", retry_after=_seconds(wait)
         )
     fields = tuple(sorted({str(c.get("field")) for c in _causes(told) if c.get("field")}))
     about = f" about {', '.join(fields)}" if fields else ""
     return Rejected(
-        f"the Kubernetes API server answers {status} {cause}{about} to {method} {path}",
+        f"the Kubernetes API server answers {answer}{about} to {method} {path}",
         status=status,
         cause=cause,
         fields=fields,
