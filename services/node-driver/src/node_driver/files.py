@@ -106,7 +106,9 @@ def _switch(root: int, tree: Tree, gid: int | None) -> None:
         trees.make(root, version, tree, gid)
         # Links to new names dangle until the switch. kubelet makes them after it, but then a full tmpfs could leave new
         # content in place with a name missing.
-        made += [name for name in tree if _link(root, name)]
+        for name in tree:
+            if _link(root, name):
+                made.append(name)  # noqa: PERF401 - one by one, so that a failure finds all that was made before it
         os.symlink(version, _DATA_TMP, dir_fd=root)
         os.rename(_DATA_TMP, _DATA, src_dir_fd=root, dst_dir_fd=root)
     except Exception:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import posixpath
 import re
@@ -37,7 +38,8 @@ class Volume:
         target_path: Where kubelet wants it; absolute and normalised.
         pod: Who mounts it.
         secret_provider_class: Name of the class, in the pod's namespace.
-        attributes: ``volumeAttributes`` as the pod's author wrote them; they override the class's parameters.
+        attributes: ``volumeAttributes`` as the pod's author wrote them; they override the class's parameters. Hidden
+            from repr, for nobody knows what people write there.
         group: fsGroup (CSI ``volume_mount_group``), or None.
     """
 
@@ -45,7 +47,7 @@ class Volume:
     target_path: str
     pod: Pod
     secret_provider_class: str
-    attributes: Mapping[str, str]
+    attributes: Mapping[str, str] = field(repr=False)
     group: int | None
 
 
@@ -195,10 +197,9 @@ def _tokens(text: str, where: str) -> dict[str, str]:
     if not text:
         return {}
     refused = InvalidArgument(f"{TOKENS_KEY} in {where} is not kubelet's JSON of audiences and tokens")
-    try:
+    entries = None
+    with contextlib.suppress(ValueError, RecursionError):  # raised outside: a JSON error carries the whole text along
         entries = json.loads(text)
-    except (ValueError, RecursionError):
-        raise refused from None
     if not isinstance(entries, dict):
         raise refused
     tokens = {}
