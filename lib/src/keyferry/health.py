@@ -9,12 +9,14 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, exposition
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, disable_created_metrics, exposition
 from prometheus_client.openmetrics import exposition as openmetrics
 
 log = logging.getLogger(__name__)
 
 _LOOP_SECONDS = 5.0
+
+disable_created_metrics()  # type: ignore[no-untyped-call] # twice the series, and no dashboard asks for them
 
 
 @asynccontextmanager
