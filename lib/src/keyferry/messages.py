@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
-from keyferry.errors import KeyferryError, UntrustedMessage, from_failure
+from keyferry.errors import KeyferryError, ProviderError, UntrustedMessage, from_failure
 from keyferry.proto.keyferry.v1 import bus_pb2 as pb
 from keyferry.resources import Content, File, ObjectVersion, Pod
 from keyferry.sealing import Binding, OpeningKey, Recipient, Sealed, SigningKey
@@ -187,11 +187,9 @@ class SignedReply:
         if (reply.request_id, reply.node, reply.volume_id) != (request.request_id, request.node, request.volume_id):
             raise UntrustedMessage("a reply answers another request than the one its subject names")
         if reply.HasField("failed"):
-            failed = reply.failed
-            retry_after = failed.retry_after_seconds if failed.HasField("retry_after_seconds") else None
-            error = from_failure(failed.code, failed.reason, failed.message, retry_after)
-            error.provider = failed.provider
-            raise error
+            raise _failure(reply.failed)
+        if not reply.HasField("fetched"):
+            raise UntrustedMessage("a reply brings neither a content nor a failure")
         fetched = reply.fetched
         return Content(
             provider=fetched.provider,
@@ -201,6 +199,17 @@ class SignedReply:
             versions=tuple(ObjectVersion(v.id, v.version) for v in fetched.versions),
             files=_open_files(fetched, request, key),
         )
+
+
+def _failure(failed: pb.Failed) -> KeyferryError:
+    retry_after = failed.retry_after_seconds if failed.HasField("retry_after_seconds") else None
+    error = from_failure(failed.code, failed.reason, failed.message, retry_after)
+    if isinstance(error, UntrustedMessage):
+        # A fetcher refused our request, and signed that. As an UntrustedMessage the bus would take this very reply for
+        # a forged one and wait on for another.
+        error = ProviderError(failed.message, code=failed.code, reason=failed.reason, retry_after=retry_after)
+    error.provider = failed.provider
+    return error
 
 
 def _open_files(fetched: pb.Fetched, request: FetchRequest, key: OpeningKey) -> tuple[File, ...] | None:

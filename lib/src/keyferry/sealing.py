@@ -66,7 +66,7 @@ class Recipient:
     """A public key to seal to."""
 
     key_id: str
-    key: MLKEM768X25519PublicKey = field(repr=False)
+    key: MLKEM768X25519PublicKey = field(repr=False, compare=False)
     raw: bytes = field(repr=False)
 
     @classmethod
@@ -88,8 +88,15 @@ class Recipient:
         return cls(key_id, key, raw)
 
     def seal(self, plaintext: bytes, binding: Binding) -> Sealed:
-        """Seal to this key: about 0.1 ms for 4 KiB."""
-        return Sealed(self.key_id, _SUITE.encrypt(plaintext, self.key, binding.info(self.key_id)))
+        """Seal to this key: about 0.1 ms for 4 KiB.
+
+        Raises:
+            UntrustedMessage: the key is one with which everybody would share the secret (RFC 7748, section 6.1).
+        """
+        try:
+            return Sealed(self.key_id, _SUITE.encrypt(plaintext, self.key, binding.info(self.key_id)))
+        except ValueError:
+            raise UntrustedMessage(f"public key {self.key_id!r} holds a weak X25519 key") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +105,7 @@ class OpeningKey:
 
     key_id: str
     seed: bytes = field(repr=False)
-    key: MLKEM768X25519PrivateKey = field(repr=False)
+    key: MLKEM768X25519PrivateKey = field(repr=False, compare=False)
     recipient: Recipient
 
     @classmethod
@@ -109,7 +116,11 @@ class OpeningKey:
 
     @classmethod
     def from_seed(cls, key_id: str, seed: bytes) -> OpeningKey:
-        """From an ML-KEM-768 seed and an X25519 private key, one after the other (64 + 32 bytes)."""
+        """From an ML-KEM-768 seed and an X25519 private key, one after the other (64 + 32 bytes).
+
+        Raises:
+            UntrustedMessage: another number of bytes.
+        """
         if len(seed) != _MLKEM_SEED + _X25519:
             raise UntrustedMessage(f"private key {key_id!r} has {len(seed)} bytes: 96 make an ML-KEM-768 + X25519 key")
         mlkem = MLKEM768PrivateKey.from_seed_bytes(seed[:_MLKEM_SEED])
