@@ -14,8 +14,8 @@ from keyferry.testing.kube.status import StatusError, apply_conflict
 
 Json = dict[str, Any]
 
-_ALWAYS_THERE = frozenset({"f:metadata", "f:spec", "f:status", "f:strategy", "f:template", "f:source"})
-"""Structs of the built-in kinds that have no absent state, so nobody is recorded as having added them."""
+_ALWAYS_THERE = frozenset({"f:metadata", "f:spec", "f:status", "f:strategy", "f:template", "f:source", "f:containers"})
+"""Fields of the built-in kinds that have no absent state, so nobody is recorded as having added them."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def _is_struct(path: Path, item: Json) -> bool:
     value: Any = item
     for step in path:
         value = value.get(step[2:]) if isinstance(value, dict) else None
-    return isinstance(value, dict) and bool(value)
+    return isinstance(value, (dict, list)) and bool(value)
 
 
 def applied(live: Json, config: Json, writer: Writer, *, force: bool, custom: bool) -> tuple[Json, list[Json]]:

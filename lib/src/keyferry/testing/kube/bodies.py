@@ -77,7 +77,7 @@ def _check_type(resource: Resource, item: Json) -> None:
             f"the API version in the data ({version}) does not match the expected API version ({resource.api_version})"
         )
     if kind and kind != resource.kind:
-        raise bad_request(f"{kind} {what}: converting ({kind}) to ({resource.kind}): unknown conversion")
+        raise bad_request(f"{kind} {what}: converting (v1.{kind}) to (core.{resource.kind}): unknown conversion")
 
 
 def _check_strings(resource: Resource, meta: Json) -> None:

@@ -24,6 +24,7 @@ ROWS = (
         verbs=tuple(v for v in READ_WRITE if v != "deletecollection"),
         subresources=("status", "finalize"),
         prepare=defaults.prepare_namespace,
+        admit=defaults.admit_namespace,
         returns_deleted=True,
     ),
     Resource(
@@ -32,6 +33,7 @@ ROWS = (
         categories=("all",),
         subresources=("status", "binding"),
         prepare=defaults.prepare_pod,
+        admit=defaults.admit_pod,
         validate=defaults.validate_pod,
         returns_deleted=True,
     ),

@@ -29,7 +29,6 @@ _ROLLING = {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": "25%", 
 _DEPLOYMENT: Json = {
     "spec": {"replicas": 1, "strategy": _ROLLING, "revisionHistoryLimit": 10, "progressDeadlineSeconds": 600}
 }
-_NAMESPACE: Json = {"spec": {"finalizers": ["kubernetes"]}, "status": {"phase": "Active"}}
 _CSI_DRIVER: Json = {
     "spec": {
         "attachRequired": True,
@@ -59,26 +58,43 @@ prepare_csi_driver = filling(_CSI_DRIVER)
 
 
 def prepare_namespace(new: Json, _old: Json | None) -> None:
-    """A namespace is Active, held by the namespace controller, and labelled with its own name."""
-    fill(new, _NAMESPACE)
+    """A namespace is Active and labelled with its own name."""
+    fill(new, {"status": {"phase": "Active"}})
     labels = new["metadata"].setdefault("labels", {})
-    labels["kubernetes.io/metadata.name"] = new["metadata"]["name"]
+    labels["kubernetes.io/metadata.name"] = new["metadata"].get("name", "")
+
+
+def admit_namespace(new: Json, old: Json | None) -> None:
+    """A namespace is held by the namespace controller until it is empty."""
+    if old is None:
+        new["spec"] = {"finalizers": ["kubernetes"]}
+        new["status"] = {"phase": "Active"}
 
 
 def prepare_pod(new: Json, _old: Json | None) -> None:
-    """A pod runs as a service account, Pending at first."""
-    _fill_pod_spec(new.setdefault("spec", {}))
-    fill(
-        new["spec"],
-        {
-            "serviceAccountName": "default",
-            "enableServiceLinks": True,
-            "preemptionPolicy": "PreemptLowerPriority",
-            "priority": 0,
-        },
-    )
-    new["spec"]["serviceAccount"] = new["spec"]["serviceAccountName"]
-    fill(new, {"status": {"phase": "Pending", "qosClass": "BestEffort"}})
+    """A pod's spec has a value for nearly everything."""
+    fill(new, {"spec": {"enableServiceLinks": True}})
+    _fill_pod_spec(new["spec"])
+    status = new.get("status") or {}
+    if status.get("podIP") and "podIPs" not in status:
+        status["podIPs"] = [{"ip": status["podIP"]}]
+
+
+def admit_pod(new: Json, old: Json | None) -> None:
+    """A new pod gets a service account, a priority and tolerations, and is Pending."""
+    if old is not None:
+        return
+    spec = new["spec"]
+    fill(spec, {"serviceAccountName": "default", "priority": 0, "preemptionPolicy": "PreemptLowerPriority"})
+    spec["serviceAccount"] = spec["serviceAccountName"]
+    tolerations = spec.setdefault("tolerations", [])
+    given = {toleration.get("key") for toleration in tolerations}
+    tolerations += [
+        {"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300}
+        for key in ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
+        if key not in given
+    ]
+    new["status"] = {"phase": "Pending", "qosClass": "BestEffort"}
 
 
 def _fill_pod_spec(spec: Json) -> None:

@@ -64,12 +64,13 @@ class Deleting:
 
     def _mark(self, key: Key, resource: Resource, old: Json, finalizers: list[str], grace: int) -> Json:
         was = old["metadata"]
-        unchanged = finalizers == (was.get("finalizers") or []) and grace == was.get("deletionGracePeriodSeconds")
+        unchanged = finalizers == (was.get("finalizers") or []) and grace >= was.get("deletionGracePeriodSeconds", 0)
         if was.get("deletionTimestamp") and unchanged:
             return old
         meta = dict(was)
         meta.setdefault("deletionTimestamp", stamp(self._now()))
-        meta["deletionGracePeriodSeconds"] = grace
+        # A later deletion may hurry an earlier one, but not give it more time.
+        meta["deletionGracePeriodSeconds"] = min(grace, was.get("deletionGracePeriodSeconds", grace))
         if "generation" in meta and not was.get("deletionTimestamp"):
             meta["generation"] += 1
         if finalizers:

@@ -22,7 +22,7 @@ UNTRACKED: frozenset[Path] = frozenset(
         ("f:metadata", f"f:{name}")
         for name in (
             *("name", "namespace", "creationTimestamp", "selfLink", "uid", "generation", "managedFields"),
-            *("resourceVersion", "deletionTimestamp", "deletionGracePeriodSeconds", "generateName"),
+            *("resourceVersion", "deletionTimestamp", "deletionGracePeriodSeconds"),
         )
     }
 )

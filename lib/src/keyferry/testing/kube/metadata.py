@@ -37,10 +37,11 @@ _LABEL_VALUE_RULE = (
     "end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is "
     "'(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')"
 )
+_STANDARD_FINALIZERS = frozenset({"kubernetes", "orphan", "foregroundDeletion"})
 _LONGEST_NAME, _LONGEST_LABEL, _LARGEST_ANNOTATIONS = 253, 63, 256 * 1024
 
 
-def problems(item: Json, kind: str) -> list[FieldError]:
+def problems(item: Json, kind: str, *, custom: bool) -> list[FieldError]:
     """What is wrong with an object's metadata."""
     metadata = item["metadata"]
     found = _name(metadata.get("name", ""), kind)
@@ -52,13 +53,16 @@ def problems(item: Json, kind: str) -> list[FieldError]:
     if sum(len(k.encode()) + len(v.encode()) for k, v in annotations.items()) > _LARGEST_ANNOTATIONS:
         message = f"Too long: must have at most {_LARGEST_ANNOTATIONS} bytes"
         found.append(FieldError("metadata.annotations", "FieldValueTooLong", message))
-    for index, owner in enumerate(metadata.get("ownerReferences") or []):
-        at = f"metadata.ownerReferences[{index}]"
+    for owner in metadata.get("ownerReferences") or []:
         found += [
-            invalid_value(f"{at}.{field}", "", f"{what} must not be empty")
+            invalid_value(f"metadata.ownerReferences.{field}", "", f"{what} must not be empty")
             for field, what in (("apiVersion", "version"), ("kind", "kind"), ("name", "name"), ("uid", "uid"))
             if not owner.get(field)
         ]
+    for index, finalizer in enumerate(metadata.get("finalizers") or []):
+        if not custom and "/" not in finalizer and finalizer not in _STANDARD_FINALIZERS:
+            detail = "name is neither a standard finalizer name nor is it fully qualified"
+            found.append(invalid_value(f"metadata.finalizers[{index}]", finalizer, detail))
     return found
 
 

@@ -34,14 +34,14 @@ def json_patch(target: Json, operations: Any) -> Json:
         StatusError: 400 when the patch is no list of operations, 422 when it cannot be applied to this object.
     """
     if not isinstance(operations, list):
-        raise bad_request("a JSON patch is a list of operations")
+        raise bad_request("json: cannot unmarshal object into Go value of type jsonpatch.Patch")
     document: Json = {"": copy.deepcopy(target)}
     for operation in operations:
         try:
             _operate(document, operation)
         except (KeyError, IndexError, ValueError, TypeError, AttributeError) as error:
-            message = f"the server rejected our request due to an error in our request: {operation.get('path')}"
-            raise StatusError(422, "Invalid", message, {}) from error
+            message = "the server rejected our request due to an error in our request"
+            raise StatusError(422, "Invalid", message) from error
     whole: Json = document[""]
     return whole
 

@@ -83,14 +83,4 @@ def _configuration(call: Call) -> Json:
         reason = schema.untyped(config, at.resource.schema)
         if reason:
             raise StatusError(500, "", f"failed to create typed patch object: {reason}")
-    if at.resource.storage == "/secrets" and "stringData" in config:
-        _fold_string_data(at.resource, config)
     return config
-
-
-def _fold_string_data(resource: Resource, config: Json) -> None:
-    """A Secret is stored, and owned, without stringData."""
-    given = config.get("type")
-    resource.prepare(config, None)
-    if given is None:
-        del config["type"]

@@ -88,6 +88,18 @@ def target(catalog: Catalog, path: str) -> Target | None:
     return Target(resource, namespace, name, subresource)
 
 
+def in_built_in_group(catalog: Catalog, path: str) -> bool:
+    """Whether a path that names no resource lies in a group that has some without a CRD."""
+    match path.strip("/").split("/"):
+        case ["api", version, *_]:
+            group = ""
+        case ["apis", group, version, *_]:
+            pass
+        case _:
+            return False
+    return any((row.group, row.version) == (group, version) and not row.custom for row in catalog)
+
+
 class _PlainLoader(yaml.CSafeLoader):
     """YAML as JSON has it: dates stay strings."""
 

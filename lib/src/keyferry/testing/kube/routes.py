@@ -163,9 +163,11 @@ class Routes:
                 text = json.dumps(self.issuer.key_set())
                 return web.Response(text=text, content_type="application/jwk-set+json")
         found = discovery.answer(self.catalog, request.path, request.host)
-        if found is None:
-            return web.Response(status=404, text="404 page not found\n")
-        return _success(found)
+        if found is not None:
+            return _success(found)
+        if requests.in_built_in_group(self.catalog, request.path):
+            return _failure(StatusError(404, "NotFound", "the server could not find the requested resource"))
+        return web.Response(status=404, text="404 page not found\n")
 
 
 def _line(event: Json) -> bytes:

@@ -104,7 +104,7 @@ def _json_at(key: str, data: Json) -> list[FieldError]:
     try:
         json.loads(base64.b64decode(data[key]))
     except ValueError as error:
-        return [invalid_value(f"data[{key}]", _REDACTED, str(error))]
+        return [invalid_value(f"data[{key}]", _REDACTED, f"invalid character: {type(error).__name__}")]
     return []
 
 
@@ -125,5 +125,5 @@ def validate_config_map(new: Json, old: Json | None) -> list[FieldError]:
     found = _keys("data", text) + _keys("binaryData", binary)
     size = sum(len(v.encode()) for v in text.values()) + sum(len(base64.b64decode(v)) for v in binary.values())
     if size > LARGEST:
-        found.append(too_long("", LARGEST))
+        found.append(too_long("[]", LARGEST))
     return found + (_sealed(new, old, ("data", "binaryData")) if old else [])

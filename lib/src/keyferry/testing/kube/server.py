@@ -147,6 +147,7 @@ class KubeAPI:
             item = json.loads(json.dumps(content)) | {"kind": kind, "apiVersion": resource.api_version}
             item["metadata"] = item.get("metadata", {}) | meta
             resource.prepare(item, None)
+            resource.admit(item, None)
             self.store.put(Key(resource.storage, "", name), item)
 
     # ---- listening

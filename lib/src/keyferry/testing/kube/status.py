@@ -29,7 +29,7 @@ class StatusError(Exception):
     def body(self) -> Json:
         """The `Status` object to send."""
         body: Json = {"kind": "Status", "apiVersion": "v1", "metadata": self.metadata, "status": "Failure"}
-        body |= {"message": self.message, "reason": self.reason, "code": self.code}
+        body |= {"message": self.message, "code": self.code} | ({"reason": self.reason} if self.reason else {})
         return body | ({"details": self.details} if self.details else {})
 
 

@@ -51,7 +51,7 @@ class Watch:
     def __init__(self, store: Store, call: Call, matches: Any, first: list[Change], revision: int) -> None:
         self._store, self._call, self._matches = store, call, matches
         self._queue: asyncio.Queue[Change | None] = asyncio.Queue()
-        self._revision = revision
+        self._revision = self._newest = revision
         self._storage = call.target.resource.storage
         for change in first:
             # The present state has no key; the changes of other kinds are skipped by it.
@@ -72,6 +72,8 @@ class Watch:
         return change.key.storage == self._storage and (not namespace or change.key.namespace == namespace)
 
     def _heard(self, change: Change) -> None:
+        if change.key.storage == self._storage:
+            self._newest = change.revision
         # A watch may start at a revision that is yet to come.
         if change.revision > self._revision and self._concerns(change):
             self._queue.put_nowait(change)
@@ -92,7 +94,9 @@ class Watch:
                 return
             if change is _NOTHING_YET:
                 next_bookmark = next(bookmarks, None)
-                yield self._bookmark()
+                # As the real server: nothing new since the watch began, nothing to mark.
+                if self._newest > self._revision:
+                    yield self._bookmark()
                 continue
             for event in self._translated(change):
                 yield event
@@ -117,7 +121,7 @@ class Watch:
 
     def _bookmark(self) -> Json:
         resource = self._call.target.resource
-        metadata = {"resourceVersion": str(self._store.revision), "creationTimestamp": None}
+        metadata = {"resourceVersion": str(self._newest), "creationTimestamp": None}
         bare = {"kind": resource.kind, "apiVersion": resource.api_version, "metadata": metadata}
         return {"type": "BOOKMARK", "object": bare}
 

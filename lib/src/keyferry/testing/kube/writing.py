@@ -40,10 +40,7 @@ class Writing:
             StatusError: 400 not this kind or namespace, 403 the namespace is ending, 404 there is no such namespace,
                 409 the name is taken, 422 the object breaks a rule.
         """
-        item = sent(call)
-        if item["metadata"].get("resourceVersion"):
-            raise StatusError(500, "", "resourceVersion should not be set on objects to be created")
-        return self._insert(call, item, None)
+        return self._insert(call, sent(call), None)
 
     def replace(self, call: Call) -> Json:
         """Answers a PUT.
@@ -106,7 +103,8 @@ class Writing:
     # ---- a new object
 
     def _insert(self, call: Call, item: Json, fields: list[Json] | None) -> Json:
-        at, item = call.target, without_server_fields(item)
+        at, version = call.target, item["metadata"].get("resourceVersion")
+        item = without_server_fields(item)
         resource, meta = at.resource, item["metadata"]
         if not meta.get("name") and meta.get("generateName"):
             suffix = "".join(secrets.choice(_SUFFIX_LETTERS) for _ in range(5))
@@ -117,12 +115,15 @@ class Writing:
         meta |= {"uid": str(uuid.uuid4()), "creationTimestamp": stamp(self._now())}
         if resource.generation:
             meta["generation"] = 1
-        item = _prepared(call, item, None)
+        item = _prepared(resource, item, None, nulls=call.content_type == APPLY)
+        if fields is None:
+            fields = apply.updated(None, item, self._writer(call, "Update"), custom=resource.custom)
+        _check(resource, item, None)
+        if version:
+            raise StatusError(500, "", "resourceVersion should not be set on objects to be created")
         key = Key(resource.storage, at.namespace, meta["name"])
         if self._store.get(key):
             raise already_exists(resource, meta["name"])
-        if fields is None:
-            fields = apply.updated(None, item, self._writer(call, "Update"), custom=resource.custom)
         return self._saved(call, key, item, fields)
 
     def _admit(self, call: Call, item: Json) -> None:
@@ -155,11 +156,12 @@ class Writing:
         before = at.resource.shown(old)
         item = without_server_fields(_only_subresource(at.resource, at.subresource, before, item))
         item["metadata"] |= {name: was[name] for name in SERVER_OWNED if name in was and name != "managedFields"}
-        item = _prepared(call, item, before)
-        if _generation_changes(at.resource, before, item):
-            item["metadata"]["generation"] = was.get("generation", 0) + 1
+        item = _prepared(at.resource, item, before, nulls=call.content_type == APPLY)
         if fields is None:
             fields = apply.updated(before, item, self._writer(call, "Update"), custom=at.resource.custom)
+        _check(at.resource, item, before)
+        if _generation_changes(at.resource, before, item):
+            item["metadata"]["generation"] = was.get("generation", 0) + 1
         return self._saved(call, Key(at.resource.storage, at.namespace, at.name), item, fields)
 
     def _saved(self, call: Call, key: Key, item: Json, fields: list[Json]) -> Json:
@@ -179,12 +181,11 @@ class Writing:
         return resource.shown(saved)
 
 
-def _prepared(call: Call, item: Json, old: Json | None) -> Json:
-    """Pruned, defaulted and validated."""
-    resource = call.target.resource
+def _prepared(resource: Resource, item: Json, old: Json | None, *, nulls: bool) -> Json:
+    """Pruned and defaulted: what the writer is taken to have written."""
     if resource.schema is not None:
         # What an apply empties becomes null and is refused; everywhere else null is as good as absent.
-        item = item if call.content_type == APPLY else schema.drop_nulls(item, resource.schema)
+        item = item if nulls else schema.drop_nulls(item, resource.schema)
         item = schema.prune(item, resource.schema)
         schema.fill(item, resource.schema)
     resource.prepare(item, old)
@@ -192,13 +193,18 @@ def _prepared(call: Call, item: Json, old: Json | None) -> Json:
     for name in _EMPTY_MEANS_ABSENT:
         if name in meta and not meta[name]:
             del meta[name]
-    problems = metadata.problems(item, resource.kind)
+    return item
+
+
+def _check(resource: Resource, item: Json, old: Json | None) -> None:
+    """Admission, whose additions nobody is recorded for, then validation."""
+    resource.admit(item, old)
+    problems = metadata.problems(item, resource.kind, custom=resource.custom)
     if resource.schema is not None:
         problems += schema.violations(item, resource.schema)
     problems += resource.validate(item, old)
     if problems:
-        raise invalid(resource, meta.get("name", ""), problems)
-    return item
+        raise invalid(resource, item["metadata"].get("name", ""), problems)
 
 
 def _only_subresource(resource: Resource, subresource: str, before: Json, item: Json) -> Json:
