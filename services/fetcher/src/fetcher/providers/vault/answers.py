@@ -54,20 +54,19 @@ def document(answer: Answer, doing: str) -> dict[str, Any]:
     Raises:
         ProviderUnavailable: it is none; a proxy or another kind of server answered.
     """
-    try:
-        found = json.loads(answer.body, parse_float=WrittenFloat.of)
-    except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict):
-        raise ProviderUnavailable(
-            f"{doing}: the answer ({answer.status}) is no JSON object: is this Vault's address, and a path of its API?"
-        )
+    found = _object(answer)
+    if found is None:
+        raise _foreign(answer, doing)
     return found
 
 
 def read_failure(answer: Answer, call: Call, doing: str) -> KeyferryError | None:
     """What a read's answer means if it is an error; None if it is none."""
     status = answer.status
+    if status < HTTPStatus.MULTIPLE_CHOICES:
+        return None
+    if unusable := _unusable(answer, doing):
+        return unusable
     if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
         capability = "read" if call.method == "GET" else "create and update"
         return AccessDenied(f"{doing}: permission denied: give a policy of this role {capability} on {call.path}")
@@ -75,50 +74,67 @@ def read_failure(answer: Answer, call: Call, doing: str) -> KeyferryError | None
         return SecretNotFound(f"{doing}: {_missing(answer)}")
     if status == HTTPStatus.METHOD_NOT_ALLOWED:
         return InvalidSecretProviderClass(f"{doing}: Vault does not support {call.method} here: set another method")
-    return _unusable(answer, doing) or (
-        InvalidSecretProviderClass(f"{doing}: Vault refuses it ({status}): {_reason(answer, _values(call))}")
-        if status >= HTTPStatus.BAD_REQUEST
-        else None
-    )
+    reason = _reason(answer, _values(call))
+    return InvalidSecretProviderClass(f"{doing}: Vault refuses it ({status}): {reason}")
 
 
 def login_failure(answer: Answer, doing: str, jwt: str) -> KeyferryError | None:
     """What a login's answer means if it is an error; Vault's reason is about the identity, so it is shown."""
+    if answer.status < HTTPStatus.MULTIPLE_CHOICES:
+        return None
+    if unusable := _unusable(answer, doing):
+        return unusable
     if answer.status == HTTPStatus.NOT_FOUND:
-        return InvalidSecretProviderClass(f"{doing}: nothing is mounted there: see vaultAuthMountPath")
-    return _unusable(answer, doing) or (
-        AccessDenied(f"{doing}: {_reason(answer, [jwt])}") if answer.status >= HTTPStatus.BAD_REQUEST else None
-    )
+        return InvalidSecretProviderClass(
+            f"{doing}: there is no such mount or namespace: see vaultAuthMountPath and vaultNamespace"
+        )
+    reason = _reason(answer, [jwt])
+    if reason == "permission denied":  # all that auth/kubernetes says of most failures
+        reason += " (Vault also says so when it cannot have the token reviewed by the Kubernetes API: see its log)"
+    return AccessDenied(f"{doing}: {reason}")
 
 
 def _unusable(answer: Answer, doing: str) -> KeyferryError | None:
-    """Answers that mean the same whatever was asked. What a failing server says of itself is not for end users."""
+    """Errors that mean the same whatever was asked. What a failing server says of itself is not for end users."""
     status = answer.status
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         return RateLimited(f"{doing}: Vault asks for fewer calls", retry_after=_retry_after(answer))
-    if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
+    if status < HTTPStatus.BAD_REQUEST:
         return ProviderUnavailable(f"{doing}: Vault redirects ({status}): let vaultAddress name the active node")
     if status == HTTPStatus.SERVICE_UNAVAILABLE and any("sealed" in error for error in _errors(answer)):
         return ProviderUnavailable(f"{doing}: Vault is sealed")
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.PRECONDITION_FAILED:
         return ProviderUnavailable(f"{doing}: Vault failed ({status}); its log says why")
-    return None
+    # An ingress that knows no such host, for one, must not pass for a Vault that knows no such secret.
+    return _foreign(answer, doing) if _object(answer) is None else None
+
+
+def _foreign(answer: Answer, doing: str) -> ProviderUnavailable:
+    return ProviderUnavailable(
+        f"{doing}: the answer ({answer.status}) is no JSON object: is this Vault's address, and a path of its API?"
+    )
+
+
+def _object(answer: Answer) -> dict[str, Any] | None:
+    try:
+        found = json.loads(answer.body, parse_float=WrittenFloat.of)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def _missing(answer: Answer) -> str:
-    try:
-        found = json.loads(answer.body)
-        metadata = (found.get("data") or {}).get("metadata") or {}
-        if metadata.get("destroyed"):
-            return "this version was destroyed"
-        if metadata.get("deletion_time"):
-            return "this version was deleted"
-        if any("versioned" in warning for warning in found.get("warnings") or ()):
-            return "its engine is KV version 2: write data/ after the mount, such as secret/data/app"
-        if any("no handler" in error for error in found.get("errors") or ()):
-            return "no secrets engine is mounted there"
-    except (ValueError, AttributeError, TypeError, RecursionError):
-        pass
+    found = _object(answer) or {}
+    data = found.get("data")
+    metadata = data.get("metadata") if isinstance(data, dict) else None
+    if isinstance(metadata, dict) and metadata.get("destroyed"):
+        return "this version was destroyed"
+    if isinstance(metadata, dict) and metadata.get("deletion_time"):
+        return "this version was deleted"
+    if any("versioned" in warning for warning in _texts(found.get("warnings"))):
+        return "its engine is KV version 2: write data/ after the mount, such as secret/data/app"
+    if any("no handler" in error for error in _errors(answer)):
+        return "no secrets engine is mounted there"
     return "there is no such secret"
 
 
@@ -134,11 +150,11 @@ def _reason(answer: Answer, hidden: Iterable[str]) -> str:
 
 
 def _errors(answer: Answer) -> list[str]:
-    try:
-        errors = json.loads(answer.body)["errors"]
-        return [error for error in errors if isinstance(error, str)]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return []
+    return _texts((_object(answer) or {}).get("errors"))
+
+
+def _texts(value: Any) -> list[str]:
+    return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []
 
 
 def _values(call: Call) -> list[str]:

@@ -79,13 +79,12 @@ class _Reader:
     async def read_all(self) -> dict[Call, dict[str, Any] | KeyferryError]:
         """What each call gave. Equal calls are one: user and password come from one answer (upstream's e2e test 6)."""
         calls = list(dict.fromkeys(item.call for item in self._objects))
-        await self._token()  # so that a refused login is told once
-        return dict(zip(calls, await asyncio.gather(*map(self._read, calls)), strict=True))
+        token = await self._token()
+        return dict(zip(calls, await asyncio.gather(*(self._read(call, token) for call in calls)), strict=True))
 
-    async def _read(self, call: Call) -> dict[str, Any] | KeyferryError:
+    async def _read(self, call: Call, token: Token) -> dict[str, Any] | KeyferryError:
         try:
             async with self._slots:
-                token = await self._token()
                 try:
                     return await self._ask(call, token)
                 except AccessDenied:

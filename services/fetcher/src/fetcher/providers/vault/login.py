@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import re
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
@@ -16,6 +17,7 @@ from fetcher.providers.vault.parameters import Server
 from fetcher.providers.vault.transport import Answer
 from keyferry.errors import AccessDenied
 
+_HEADER_TEXT = re.compile(r"[!-~]+", re.ASCII)
 _LONGEST_MARGIN = 60.0  # seconds before a token's end from which it is not used any more
 
 Send = Callable[[Server, Call], Awaitable[Answer]]
@@ -61,7 +63,7 @@ async def log_in(send: Send, identity: Identity, jwt: str, clock: Clock) -> Toke
         raise failure
     auth = document(answer, doing).get("auth")
     value = auth.get("client_token") if isinstance(auth, dict) else None
-    if not isinstance(auth, dict) or not isinstance(value, str) or not value.isascii() or not value.isprintable():
+    if not isinstance(auth, dict) or not isinstance(value, str) or not _HEADER_TEXT.fullmatch(value):
         raise AccessDenied(f"{doing}: Vault gives no token; does the mount ask for a second factor?")
     return Token(value, since=clock(), until=asked + _usable_for(auth.get("lease_duration"), auth.get("num_uses")))
 

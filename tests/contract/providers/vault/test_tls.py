@@ -1,0 +1,103 @@
+"""Vault over TLS: what is trusted, and what is not."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from fetcher.providers.vault import Vault
+from keyferry.errors import InvalidSecretProviderClass, ProviderUnavailable
+from keyferry.testing.openbao import OpenBao, openbao_server
+
+if TYPE_CHECKING:
+    from tests.contract.providers.vault.conftest import Tenant
+
+
+@pytest.fixture(scope="module")
+def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenBao]:
+    """An OpenBao with a certificate of its own CA."""
+    with openbao_server(tmp_path_factory.mktemp("secure"), tls=True) as running:
+        yield running
+
+
+@pytest.fixture
+async def tenant(secure: OpenBao, tenants: Callable[..., Any]) -> Tenant:
+    """A tenant of it, with a secret."""
+    tenant: Tenant = await tenants(bao=secure)
+    await tenant.put("app", password="horse")
+    return tenant
+
+
+async def read(vault: Vault, tenant: Tenant, **parameters: str) -> bytes:
+    wanted = {"objectName": "one", "secretPath": tenant.path("app"), "secretKey": "password"}
+    (secret,) = await vault.fetch(tenant.asks(wanted, **parameters))
+    return bytes(secret.contents)
+
+
+async def test_a_ca_file_is_trusted(vault: Vault, tenant: Tenant, secure: OpenBao) -> None:
+    """The parameter vaultCACertPath."""
+    assert await read(vault, tenant, vaultCACertPath=str(secure.ca_file)) == b"horse"
+
+
+async def test_a_folder_of_ca_files_is_trusted(vault: Vault, tenant: Tenant, secure: OpenBao, tmp_path: Path) -> None:
+    """A vaultCADirectory needs no hashed file names."""
+    shutil.copy(str(secure.ca_file), tmp_path / "any-name.crt")
+
+    assert await read(vault, tenant, vaultCADirectory=str(tmp_path)) == b"horse"
+
+
+async def test_an_unknown_ca_is_not_trusted(vault: Vault, tenant: Tenant) -> None:
+    """Without parameters only the public CAs count; no token was sent."""
+    with pytest.raises(ProviderUnavailable, match="certificate that is not trusted"):
+        await read(vault, tenant)
+
+    assert tenant.logins() == 0
+
+
+async def test_another_name_is_not_trusted(vault: Vault, tenant: Tenant, secure: OpenBao) -> None:
+    """The certificate must be for the host, or for vaultTLSServerName."""
+    with pytest.raises(ProviderUnavailable, match="vaultTLSServerName"):
+        await read(vault, tenant, vaultCACertPath=str(secure.ca_file), vaultTLSServerName="vault.example.com")
+
+
+async def test_the_certificates_name_may_be_given(vault: Vault, tenant: Tenant, secure: OpenBao) -> None:
+    """A vaultTLSServerName is checked instead of the address's host."""
+    found = await read(vault, tenant, vaultCACertPath=str(secure.ca_file), vaultTLSServerName="localhost")
+
+    assert found == b"horse"
+
+
+async def test_checks_can_be_switched_off(vault: Vault, tenant: Tenant) -> None:
+    """vaultSkipTLSVerify, for that class alone: another one is checked as ever."""
+    assert await read(vault, tenant, vaultSkipTLSVerify="true") == b"horse"
+
+    with pytest.raises(ProviderUnavailable, match="certificate that is not trusted"):
+        await read(vault, tenant)
+
+
+async def test_a_renewed_ca_file_is_taken_up(vault: Vault, tenant: Tenant, secure: OpenBao, tmp_path: Path) -> None:
+    """No restart is needed when a mounted CA changes."""
+    ca = tmp_path / "ca.crt"
+    shutil.copy(Path(__file__), ca)
+    with pytest.raises(InvalidSecretProviderClass, match="vaultCACertPath"):
+        await read(vault, tenant, vaultCACertPath=str(ca))
+    shutil.copy(str(secure.ca_file), ca)
+
+    assert await read(vault, tenant, vaultCACertPath=str(ca)) == b"horse"
+
+
+@pytest.mark.parametrize("parameter", ["vaultCACertPath", "vaultCADirectory", "vaultTLSClientCertPath"])
+async def test_a_file_that_is_not_there_is_named(vault: Vault, tenant: Tenant, parameter: str) -> None:
+    """By its parameter, not by what the fetcher's file system says of it."""
+    with pytest.raises(InvalidSecretProviderClass, match=parameter):
+        await read(vault, tenant, **{parameter: "/nowhere/ca.pem"})
+
+
+async def test_http_towards_a_tls_port_is_explained(vault: Vault, tenant: Tenant, secure: OpenBao) -> None:
+    """The server's 400, if it comes through, is not Vault's, and nobody's access was denied."""
+    with pytest.raises(ProviderUnavailable, match=r"is this Vault's address|broke off"):
+        await read(vault, tenant.at(secure.address.replace("https", "http")))
