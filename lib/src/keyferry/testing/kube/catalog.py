@@ -24,8 +24,8 @@ def _accept(_new: Json, _old: Json | None) -> "list[FieldError]":
 class Resource:
     """One row: a kind as it is served in one version.
 
-    `prepare(new, old)` fills in defaults in place, `admit(new, old)` what admission adds, and `validate(new, old)` lists
-    what is wrong; `old` is None on create.
+    `prepare(new, old)` fills in defaults in place, `admit(new, old)` what admission adds, and `validate(new, old)`
+    lists what is wrong; `old` is None on create.
     `generation` names the top-level fields whose change counts as a new generation ("*" = all but metadata and status).
     `stored` is shared by the versions (and groups) that show the same objects; `to_stored` and `from_stored` rename
     top-level fields between them.

@@ -21,7 +21,9 @@ from keyferry.testing.kube.writing import Writing
 
 Json = dict[str, Any]
 
-_OPEN = ("/version", "/healthz", "/livez", "/readyz", "/.well-known/openid-configuration", "/openid/v1/jwks")
+_DISCOVERY, _KEYS = "/.well-known/openid-configuration", "/openid/v1/jwks"
+_HEALTH = ("/healthz", "/livez", "/readyz")
+_OPEN = (*_HEALTH, "/version", _DISCOVERY, _KEYS)
 """Paths that need no token. Real clusters let anonymous callers read the keys only where a role binding says so."""
 
 
@@ -151,23 +153,22 @@ class Routes:
 
     def _document(self, request: web.Request) -> web.StreamResponse:
         """The paths that belong to no resource."""
-        base = f"{request.scheme}://{request.host}"
-        match request.path:
-            case "/healthz" | "/livez" | "/readyz":
-                return web.Response(text="ok")
-            case "/version" | "/version/":
-                return _success(discovery.version(self.minor))
-            case "/.well-known/openid-configuration":
-                return _success(self.issuer.discovery(f"{base}/openid/v1/jwks"))
-            case "/openid/v1/jwks":
-                text = json.dumps(self.issuer.key_set())
-                return web.Response(text=text, content_type="application/jwk-set+json")
-        found = discovery.answer(self.catalog, request.path, request.host)
+        if request.path in _HEALTH:
+            return web.Response(text="ok")
+        if request.path == _KEYS:
+            text = json.dumps(self.issuer.key_set())
+            return web.Response(text=text, content_type="application/jwk-set+json")
+        if request.path == _DISCOVERY:
+            found: Json | None = self.issuer.discovery(f"{request.scheme}://{request.host}{_KEYS}")
+        elif request.path == "/version":
+            found = discovery.version(self.minor)
+        else:
+            found = discovery.answer(self.catalog, request.path, request.host)
         if found is not None:
             return _success(found)
         if requests.in_built_in_group(self.catalog, request.path):
-            return _failure(StatusError(404, "NotFound", "the server could not find the requested resource"))
-        return web.Response(status=404, text="404 page not found\n")
+            raise StatusError(HTTPStatus.NOT_FOUND, "NotFound", "the server could not find the requested resource")
+        return web.Response(status=HTTPStatus.NOT_FOUND, text="404 page not found\n")
 
 
 def _line(event: Json) -> bytes:
