@@ -85,7 +85,7 @@ class Accounts:
         kind, name = (reference.get("apiVersion"), reference.get("kind")), reference.get("name", "")
         storage = _BINDABLE.get(f"{kind[0]}/{kind[1]}")
         if storage is None:
-            raise bad_request(f"cannot bind token for serviceaccount to object of type {kind[0]}, Kind={kind[1]}")
+            raise bad_request(f"cannot bind token to object of type /{kind[0]}, Kind={kind[1]}")
         target = self._must_find(storage, "" if storage == NODES else namespace, name)
         if storage == PODS and target["spec"].get("serviceAccountName") != account["metadata"]["name"]:
             message = f"cannot bind token for serviceaccount {quoted(account['metadata']['name'])} to pod running with"
@@ -160,7 +160,10 @@ class Accounts:
         status: Json = {"user": {}, "error": "invalid bearer token"}
         if caller:
             common = [audience for audience in wanted if audience in caller.audiences]
-            status["error"] = f"token audiences {quoted(list(caller.audiences))} is invalid for the target audiences"
+            theirs, ours = (f"[{' '.join(map(quoted, names))}]" for names in (caller.audiences, wanted))
+            status["error"] = (
+                f"[invalid bearer token, token audiences {theirs} is invalid for the target audiences {ours}]"
+            )
             if common:
                 status = {"authenticated": True, "user": _user(caller), "audiences": common}
         metadata = {"creationTimestamp": None} | (body.get("metadata") or {})

@@ -1,6 +1,6 @@
 """The built-in resources, one row each."""
 
-from keyferry.testing.kube import crds, defaults, secret_rules
+from keyferry.testing.kube import crds, defaults, event_rules, secret_rules
 from keyferry.testing.kube.catalog import READ_WRITE, Resource
 
 _APPS, _STORAGE, _AUTHENTICATION, _EVENTS = "apps", "storage.k8s.io", "authentication.k8s.io", "events.k8s.io"
@@ -54,22 +54,22 @@ ROWS = (
         short_names=("cm",),
         validate=secret_rules.validate_config_map,
     ),
-    Resource("", "v1", "events", "Event", short_names=("ev",), validate=defaults.validate_event),
+    Resource(
+        "",
+        "v1",
+        "events",
+        "Event",
+        short_names=("ev",),
+        admit=event_rules.admit_core,
+        validate=event_rules.validate_core,
+    ),
     Resource(
         *(_EVENTS, "v1", "events", "Event"),
         short_names=("ev",),
         shared_storage="/events",
         renames=EVENT_NAMES,
-        validate=defaults.validate_new_event,
-    ),
-    Resource(
-        *(_APPS, "v1", "deployments", "Deployment"),
-        short_names=("deploy",),
-        categories=("all",),
-        subresources=("status",),
-        generation="spec",
-        prepare=defaults.prepare_deployment,
-        validate=defaults.validate_workload,
+        admit=event_rules.admit_events,
+        validate=event_rules.validate_events,
     ),
     *(
         Resource(
@@ -79,12 +79,14 @@ ROWS = (
             subresources=("status",),
             generation="spec",
             prepare=defaults.workload(given),
+            admit=defaults.admitting_status(status),
             validate=defaults.validate_workload,
         )
-        for plural, kind, short, given in (
-            ("replicasets", "ReplicaSet", "rs", {"spec": {"replicas": 1}, "status": {"replicas": 0}}),
-            ("statefulsets", "StatefulSet", "sts", {"spec": {"replicas": 1}, "status": {"replicas": 0}}),
-            ("daemonsets", "DaemonSet", "ds", {"spec": {"revisionHistoryLimit": 10}}),
+        for plural, kind, short, given, status in (
+            ("deployments", "Deployment", "deploy", defaults.DEPLOYMENT, {}),
+            ("replicasets", "ReplicaSet", "rs", defaults.REPLICA_SET, {"replicas": 0}),
+            ("statefulsets", "StatefulSet", "sts", defaults.STATEFUL_SET, {"replicas": 0}),
+            ("daemonsets", "DaemonSet", "ds", defaults.DAEMON_SET, defaults.DAEMON_SET_STATUS),
         )
     ),
     Resource(

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 
+_RENAMED_FROM = "v1"
 READ_WRITE = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
 
 
@@ -82,9 +83,11 @@ class Resource:
         return {names.get(k, k): v for k, v in stored.items()} | {"apiVersion": self.api_version, "kind": self.kind}
 
     def kept(self, shown: Json) -> Json:
-        """The reverse of `shown`: what to store of an object of this version (its apiVersion stays)."""
+        """The reverse of `shown`: what to store of an object of this version."""
+        if not self.renames:
+            return shown
         names = dict(self.renames)
-        return {names.get(k, k): v for k, v in shown.items()}
+        return {names.get(k, k): v for k, v in shown.items()} | {"apiVersion": _RENAMED_FROM}
 
 
 class Catalog:

@@ -25,15 +25,31 @@ _CONTAINER: Json = {
     "terminationMessagePath": "/dev/termination-log",
     "terminationMessagePolicy": "File",
 }
-_ROLLING = {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": "25%", "maxSurge": "25%"}}
-_DEPLOYMENT: Json = {
-    "spec": {"replicas": 1, "strategy": _ROLLING, "revisionHistoryLimit": 10, "progressDeadlineSeconds": 600}
+_SURGE = {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": "25%", "maxSurge": "25%"}}
+_ROLLING = {"type": "RollingUpdate"}
+_KEPT = 10  # old revisions
+
+DEPLOYMENT: Json = {"replicas": 1, "strategy": _SURGE, "revisionHistoryLimit": _KEPT, "progressDeadlineSeconds": 600}
+REPLICA_SET: Json = {"replicas": 1}
+STATEFUL_SET: Json = {
+    "replicas": 1,
+    "podManagementPolicy": "OrderedReady",
+    "revisionHistoryLimit": _KEPT,
+    "updateStrategy": _ROLLING | {"rollingUpdate": {"partition": 0}},
 }
+DAEMON_SET: Json = {
+    "revisionHistoryLimit": _KEPT,
+    "updateStrategy": _ROLLING | {"rollingUpdate": {"maxUnavailable": 1}},
+}
+DAEMON_SET_STATUS = dict.fromkeys(
+    ("currentNumberScheduled", "desiredNumberScheduled", "numberMisscheduled", "numberReady"), 0
+)
 _CSI_DRIVER: Json = {
     "spec": {
         "attachRequired": True,
         "podInfoOnMount": False,
         "volumeLifecycleModes": ["Persistent"],
+        "requiresRepublish": False,
         "storageCapacity": False,
         "fsGroupPolicy": "ReadWriteOnceWithFSType",
     }
@@ -105,18 +121,25 @@ def _fill_pod_spec(spec: Json) -> None:
         fill(container, {"imagePullPolicy": "Always" if not tag[1] or tag[2] == "latest" else "IfNotPresent"})
 
 
-def workload(defaults: Json) -> Prepare:
-    """A `prepare` for kinds with a pod template."""
+def workload(spec: Json) -> Prepare:
+    """A `prepare` for kinds with a pod template, given the defaults of their spec."""
 
     def prepare(new: Json, _old: Json | None) -> None:
-        fill(new, defaults)
-        fill(new, {"spec": {"template": {"metadata": {}, "spec": {}}}})
+        fill(new, {"spec": spec | {"template": {"metadata": {}, "spec": {}}}})
         _fill_pod_spec(new["spec"]["template"]["spec"])
 
     return prepare
 
 
-prepare_deployment = workload(_DEPLOYMENT)
+def admitting_status(status: Json) -> Prepare:
+    """An `admit` that gives a new object its first status."""
+
+    def admit(new: Json, old: Json | None) -> None:
+        if old is None:
+            new["status"] = dict(status)
+
+    return admit
+
 
 _MUTABLE_POD_FIELDS = frozenset({"containers", "initContainers", "activeDeadlineSeconds", "tolerations"})
 _POD_RULE = (
@@ -155,21 +178,3 @@ def validate_workload(new: Json, old: Json | None) -> list[FieldError]:
     if old is not None and selector != old["spec"].get("selector"):
         found.append(invalid_value("spec.selector", selector, "field is immutable"))
     return found
-
-
-def validate_event(new: Json, _old: Json | None) -> list[FieldError]:
-    """An event lies in the namespace of what it is about ("default" for what has none)."""
-    about = (new.get("involvedObject") or new.get("regarding") or {}).get("namespace", "")
-    namespace = new["metadata"].get("namespace", "")
-    if about in {namespace, ""} and (about or namespace in {"default", "kube-system"}):
-        return []
-    return [invalid_value("involvedObject.namespace", about, "does not match event.namespace")]
-
-
-def validate_new_event(new: Json, old: Json | None) -> list[FieldError]:
-    """An events.k8s.io/v1 event says who reports what, when, and of which type."""
-    if old is not None:
-        return validate_event(new, old)
-    needed = ("eventTime", "reportingController", "reportingInstance", "action", "reason", "type")
-    names = {"reportingController": "reportingController", "reportingInstance": "reportingInstance"}
-    return [required(names.get(n, n)) for n in needed if not new.get(n)] + validate_event(new, old)

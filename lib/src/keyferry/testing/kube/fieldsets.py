@@ -32,6 +32,8 @@ UNTRACKED: frozenset[Path] = frozenset(
 def walk(value: Json, *, custom: bool) -> Iterator[tuple[Path, Any]]:
     """Every tracked path of an object with its value; maps and keyed items come as CONTAINER before their content."""
     for path, found in _walk(value, (), (), custom):
+        if found is None and not custom:
+            continue  # null is absent where a type says so
         if path and path not in UNTRACKED and path[:2] not in UNTRACKED:
             yield path, found
 

@@ -27,6 +27,7 @@ _BUILT_IN: dict[str, ListType] = {
     "secrets": ("name",),
     "topologySpreadConstraints": ("topologyKey", "whenUnsatisfiable"),
     "volumeDevices": ("devicePath",),
+    "volumeLifecycleModes": "set",
     "volumeMounts": ("mountPath",),
     "volumes": ("name",),
 }
@@ -38,6 +39,8 @@ _ATOMIC_MAPS = frozenset(
         "involvedObject",
         "nodePublishSecretRef",
         "nodeSelector",
+        "regarding",
+        "related",
         "resourceFieldRef",
         "secretKeyRef",
         "secretRef",

@@ -22,6 +22,8 @@ from keyferry.testing.kube.writing import Writing
 Json = dict[str, Any]
 
 _DISCOVERY, _KEYS = "/.well-known/openid-configuration", "/openid/v1/jwks"
+_ONLY_CREATED = ("token", "binding")
+_CACHED = "public, max-age=3600"
 _HEALTH = ("/healthz", "/livez", "/readyz")
 _OPEN = (*_HEALTH, "/version", _DISCOVERY, _KEYS)
 """Paths that need no token. Real clusters let anonymous callers read the keys only where a role binding says so."""
@@ -85,6 +87,8 @@ class Routes:
         answer = self._special(method, call)
         if answer is not None:
             return answer, HTTPStatus.CREATED
+        if call.target.subresource in _ONLY_CREATED:
+            raise method_not_allowed()
         verbs = call.target.resource.verbs
         status = HTTPStatus.OK
         match method, bool(call.target.name):
@@ -156,8 +160,8 @@ class Routes:
         if request.path in _HEALTH:
             return web.Response(text="ok")
         if request.path == _KEYS:
-            text = json.dumps(self.issuer.key_set())
-            return web.Response(text=text, content_type="application/jwk-set+json")
+            headers = {"Content-Type": "application/jwk-set+json", "Cache-Control": _CACHED}
+            return web.Response(body=json.dumps(self.issuer.key_set()).encode(), headers=headers)
         if request.path == _DISCOVERY:
             found: Json | None = self.issuer.discovery(f"{request.scheme}://{request.host}{_KEYS}")
         elif request.path == "/version":
