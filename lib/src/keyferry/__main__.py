@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from keyferry import keys
 
@@ -53,11 +55,16 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _table(directory: Path) -> str:
-    document = json.loads((directory / keys.PUBLIC).read_bytes())
+    public = keys.KeyFile.public(directory).keys
+    sets: tuple[tuple[str, keys.Keys[Any]], ...] = (
+        ("fetcher", public.fetcher),
+        ("signing", public.signing),
+        ("syncer", public.syncer),
+    )
     rows = [
-        f"{name:8} {entry['id']:18} used from {entry['active_from']:.0f}"
-        for name in ("fetcher", "signing", "syncer")
-        for entry in document[name]
+        f"{name:8} {key_id:18} used from {datetime.fromtimestamp(active_from, UTC):%Y-%m-%d %H:%M:%S} UTC"
+        for name, key_set in sets
+        for key_id, active_from, _ in key_set.entries
     ]
     return "\n".join(rows) + "\n"
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import hmac
 import json
+import logging
 import os
 import secrets
 import stat
@@ -26,9 +27,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from keyferry.errors import UntrustedMessage
 from keyferry.sealing import OpeningKey, Recipient, Sealed, SigningKey, VerifyingKey
 
+log = logging.getLogger(__name__)
+
 PUBLIC, FETCHER, SYNCER = "public.json", "fetcher.json", "syncer.json"
 ACTIVATION_DELAY = 600.0  # seconds; kubelet brings a changed ConfigMap or Secret to its pods within about two minutes
 _VALID_AT_ONCE = 2
+_SETS = ("fetcher", "signing", "syncer")
 
 K = TypeVar("K")
 
@@ -145,7 +149,7 @@ class KeyFile(Generic[T]):
         self._path = path
         self._parse = parse
         self._private = private
-        self._seen = -1
+        self._seen: tuple[int, int, int] | None = None
         self._keys = self._read()
 
     @classmethod
@@ -162,30 +166,31 @@ class KeyFile(Generic[T]):
     def keys(self) -> T:
         """The keys as of now."""
         try:
-            changed = self._path.stat().st_mtime_ns != self._seen
-        except OSError:
-            return self._keys
-        if changed:
-            try:
+            if _fingerprint(self._path.stat()) != self._seen:
                 self._keys = self._read()
-            except KeyFileError:
-                self._seen = self._path.stat().st_mtime_ns
+        except OSError:
+            pass  # it is being replaced
+        except KeyFileError as error:
+            log.error("changed keys are not taken, the former ones stay in use: %s", error)  # noqa: TRY400 - no defect
         return self._keys
 
     def _read(self) -> T:
         try:
             state = self._path.stat()
+            self._seen = _fingerprint(state)  # also of what cannot be read: it is complained of once
             if self._private and state.st_mode & stat.S_IROTH:
                 raise KeyFileError(
                     f"{self._path} is readable by everybody: chmod 0600 it (in a Secret volume: defaultMode)"
                 )
-            keys = self._parse(json.loads(self._path.read_bytes()))
+            return self._parse(json.loads(self._path.read_bytes()))
         except OSError as error:
             raise KeyFileError(f"{self._path}: {error.strerror}: make it with `keyferry keys create`") from None
         except (ValueError, KeyError, TypeError, UntrustedMessage) as error:
             raise KeyFileError(f"{self._path} is no key file ({type(error).__name__})") from None
-        self._seen = state.st_mtime_ns
-        return keys
+
+
+def _fingerprint(state: os.stat_result) -> tuple[int, int, int]:
+    return state.st_ino, state.st_mtime_ns, state.st_ctime_ns  # the last one changes with chmod, too
 
 
 def create(directory: Path, *, now: float | None = None) -> None:
@@ -211,13 +216,19 @@ def rotate(directory: Path, *, now: float | None = None, delay: float = ACTIVATI
         delay: Seconds until the new keys are used; 0 after a compromise.
 
     Raises:
-        KeyFileError: the files are missing or malformed.
+        KeyFileError: the files are missing or malformed, or the keys of the last rotation are not in use yet.
     """
+    now = time.time() if now is None else now
     try:
         public, fetcher, syncer = (json.loads((directory / name).read_bytes()) for name in (PUBLIC, FETCHER, SYNCER))
-    except (OSError, ValueError):
+        wait = max(entry["active_from"] for name in _SETS for entry in public[name]) - now
+        fresh = _with_new_keys(public, fetcher, syncer, now + delay)
+    except (OSError, ValueError, KeyError, TypeError):
         raise KeyFileError(f"{directory} holds no key set: make one with `keyferry keys create`") from None
-    _write(directory, *_with_new_keys(public, fetcher, syncer, (time.time() if now is None else now) + delay))
+    if wait > 0 and delay > 0:
+        # Of two keys the older is the only one in use: to drop it now would cut off every node.
+        raise KeyFileError(f"the keys of the last rotation are used in {wait:.0f} s: rotate again after that")
+    _write(directory, *fresh)
 
 
 def _with_new_keys(
