@@ -38,7 +38,7 @@ class Volume:
         target_path: Where kubelet wants it; absolute and normalised.
         pod: Who mounts it.
         secret_provider_class: Name of the class, in the pod's namespace.
-        attributes: ``volumeAttributes`` as the pod's author wrote them; they override the class's parameters. Hidden
+        attributes: ``volumeAttributes`` as the pod's author wrote them; they override nothing (docs/adr/0005). Hidden
             from repr, for nobody knows what people write there.
         group: fsGroup (CSI ``volume_mount_group``), or None.
     """
