@@ -1,4 +1,5 @@
 import json
+import traceback
 
 import pytest
 from hypothesis import given
@@ -56,7 +57,7 @@ def test_a_secret_that_is_no_json_is_refused(value: bytes) -> None:
 @pytest.mark.parametrize("value", [b'{"a": 3}', b'{"a": {}}', b'{"a": ["x"]}', b'{"a": true}'])
 def test_only_strings_become_files(value: bytes) -> None:
     """A number or a list is refused as upstream refuses it."""
-    with pytest.raises(InvalidSecretProviderClass, match="Invalid JMES search result type for path:a. Only string"):
+    with pytest.raises(InvalidSecretProviderClass, match=r"Invalid JMES search result type for path:a\. Only string"):
         extracted(value, "a")
 
 
@@ -67,19 +68,26 @@ HOSTILE = st.recursive(
     max_leaves=10,
 )
 PATHS = st.sampled_from(
-    [
-        "a", "a.b", "a[0]", "a[*].b", "@", "keys(@)", "length(a)", "to_number(a)", "sum(a)", "join(',', a)", "max(a)",
-        "sort_by(a, &b)", "min_by(@, &a)", "abs(a)", "contains(a, b)", "starts_with(a, b)", "not_null(a)", "merge(a, b)",
-        "values(a)", "a[?b > `1`]", "a[::0]", "avg(a)", "ceil(a)", "reverse(a)", "type(a)", "map(&a, @)", "a || b",
-    ]
-)  # fmt: skip
+    ["a", "a.b", "a[0]", "a[*].b", "@", "a[?b > `1`]", "a[::0]", "a || b", "map(&a, @)"]
+) | st.builds(
+    "{}({})".format,
+    st.sampled_from(
+        ["keys", "length", "to_number", "sum", "max", "abs", "values", "avg", "ceil", "reverse", "sort_by"]
+    ),
+    st.sampled_from(["a", "@", "a, b", "a, &b", "@, &a", "',', a"]),
+)
+
+
+def error_of(document: object, path: str) -> KeyferryError:
+    try:
+        extracted(json.dumps(document).encode(), path)
+    except KeyferryError as error:
+        return error
+    return KeyferryError("nothing went wrong")
 
 
 @given(HOSTILE, PATHS)
 def test_no_error_quotes_the_secret(document: object, path: str) -> None:
-    """jmespath's own messages quote the data they meet; ours must not, nor keep them where a log would print them."""
-    try:
-        extracted(json.dumps(document).encode(), path)
-    except KeyferryError as error:
-        assert CANARY not in error.message
-        assert error.__suppress_context__ or error.__context__ is None
+    """The library's own messages quote the data they meet; ours must not, nor show theirs in a traceback."""
+    error = error_of(document, path)
+    assert CANARY not in "".join(traceback.format_exception(error))

@@ -162,7 +162,7 @@ def test_slashes_are_translated_as_the_class_says(translation: str, file: str) -
 
 
 def test_a_translation_of_two_characters_is_refused() -> None:
-    """pathTranslation is one character or False."""
+    """A path translation is one character or False."""
     message = refusal("- {objectName: a, objectType: ssmparameter}", pathTranslation="--")
     assert message == "pathTranslation must be either 'False' or a single character string"
 
@@ -217,8 +217,7 @@ def test_two_entries_that_can_be_told_apart_are_accepted(first: str, second: str
         f"- {{{NAME}, objectAlias: a}}\n- {{objectName: t, objectType: ssmparameter, objectAlias: a}}",
         f"- {{{NAME}, objectAlias: a, jmesPath: [{{path: x, objectAlias: a}}]}}",
         f"- {{{NAME}, jmesPath: [{{path: x, objectAlias: a}}, {{path: y, objectAlias: a}}]}}",
-        f"- {{{NAME}, jmesPath: [{{path: x, objectAlias: a}}]}}\n"
-        "- {objectName: t, objectType: ssmparameter, objectAlias: a}",
+        f"[{{{NAME}, jmesPath: [{{path: x, objectAlias: a}}]}}, {{objectName: t, objectType: ssm, objectAlias: a}}]",
     ],
 )
 def test_an_alias_may_be_used_once_in_the_whole_class(objects: str) -> None:
@@ -292,7 +291,7 @@ def test_the_class_goes_before_the_environment() -> None:
 
 def test_without_any_region_the_class_is_refused_with_the_fix() -> None:
     """The message must say where a region can be set."""
-    with pytest.raises(InvalidSecretProviderClass, match="region is not set: set it in .* or AWS_REGION"):
+    with pytest.raises(InvalidSecretProviderClass, match=r"region is not set: set it in .* or AWS_REGION"):
         parse({"objects": f"- {{{NAME}}}"}, default_region="")
 
 

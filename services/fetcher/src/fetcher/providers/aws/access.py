@@ -69,8 +69,11 @@ async def all_of(jobs: Iterable[Awaitable[T]], *, at_once: int = _CALLS_AT_ONCE)
             except KeyferryError as error:
                 return error
 
-    async with asyncio.TaskGroup() as tasks:
-        running = [tasks.create_task(run(job)) for job in jobs]
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            running = [tasks.create_task(run(job)) for job in jobs]
+    except ExceptionGroup as defects:
+        raise defects.exceptions[0] from None
     results = [task.result() for task in running]
     raise_worst([result for result in results if isinstance(result, KeyferryError)])
     return [result for result in results if not isinstance(result, KeyferryError)]

@@ -24,6 +24,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.config import Config
 from botocore.credentials import ReadOnlyCredentials
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
+from botocore.parsers import ResponseParserError
 
 from fetcher.providers.aws.faults import Fault, from_sdk
 from fetcher.providers.aws.settings import AwsSettings
@@ -120,8 +121,8 @@ class Clients:
             raise from_sdk(error) from None
         except _DeadlinePassed:
             raise Fault("no answer in time", ProviderUnavailable) from None
-        except (AttributeError, LookupError, TypeError, ValueError):
-            # What botocore's parsers raise on an answer that is JSON or XML but none of AWS's; the text may quote it.
+        except (ResponseParserError, AttributeError, LookupError, TypeError, ValueError):
+            # What botocore's parsers raise on an answer that is none of AWS's; the text may quote it.
             raise Fault("an answer that makes no sense", ProviderUnavailable) from None
         finally:
             _call.reset(mine)

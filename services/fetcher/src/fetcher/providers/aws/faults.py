@@ -86,7 +86,7 @@ _CREDENTIALS_ARE_BAD = {
     "UnrecognizedClientException",
     "InvalidSignatureException",
 }
-_CODE = re.compile(r"[A-Za-z0-9_.]{1,64}")
+_CODE = re.compile(r"[A-Za-z][A-Za-z0-9_.]{0,63}")
 _TOO_MANY_REQUESTS = 429
 _SERVER_ERROR = 500
 

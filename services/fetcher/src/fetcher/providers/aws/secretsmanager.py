@@ -12,7 +12,7 @@ from fetcher.providers.aws.faults import Fault
 from fetcher.providers.aws.fields import shown
 from fetcher.providers.aws.values import Value, as_bytes
 from fetcher.providers.aws.wanted import SECRETS_MANAGER, Wanted
-from keyferry.errors import SecretNotFound
+from keyferry.errors import ProviderUnavailable, SecretNotFound
 
 CURRENT = "AWSCURRENT"
 
@@ -110,4 +110,6 @@ def _value(answer: Mapping[str, Any], name: str) -> Value:
         return Value(as_bytes(text), version)
     if isinstance(binary, bytes):
         return Value(binary, version)
+    if not answer.get("ARN") or text is not None:
+        raise ProviderUnavailable(f"reading secret {shown(name)}: an answer that makes no sense")
     raise SecretNotFound(f"secret {shown(name)} has no value: put one")

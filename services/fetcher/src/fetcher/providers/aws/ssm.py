@@ -68,6 +68,8 @@ async def _batch(access: Access, batch: Sequence[Wanted]) -> dict[Wanted, Value]
         raise fault.explain(doing) from None
     values = {_key(str(each.get("Name", ""))): each for each in answer.get("Parameters", ())}
     missing = [each for each in batch if _key(each.name) not in values]
+    if missing and not answer.get("InvalidParameters"):
+        raise ProviderUnavailable(f"{doing}: an answer that makes no sense")
     if missing:
         names = ", ".join(shown(selector(each)) for each in missing)
         raise SecretNotFound(
@@ -79,5 +81,5 @@ async def _batch(access: Access, batch: Sequence[Wanted]) -> dict[Wanted, Value]
 def _value(answer: Mapping[str, Any], doing: str) -> Value:
     text = answer.get("Value")
     if not isinstance(text, str):
-        raise ProviderUnavailable(f"{doing}: an answer without value")
+        raise ProviderUnavailable(f"{doing}: an answer that makes no sense")
     return Value(as_bytes(text), str(answer.get("Version", "")))
