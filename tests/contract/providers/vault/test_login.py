@@ -77,7 +77,10 @@ async def test_another_identity_logs_in_itself(
         {"role_type": "jwt", "user_claim": "sub", "bound_audiences": ["vault"], "token_policies": [tenant.name]},
     )
     await tenant.put("app", password="horse")
-    parameters = {"roleName": other.get("role", tenant.name), "audience": other.get("audience", "vault")}
+    parameters: dict[str, Any] = {
+        "roleName": other.get("role", tenant.name),
+        "audience": other.get("audience", "vault"),
+    }
 
     await vault.fetch(tenant.asks(password(tenant)))
     await vault.fetch(tenant.of(other.get("service", "web")).asks(password(tenant), **parameters))

@@ -32,7 +32,7 @@ async def tenant(secure: OpenBao, tenants: Callable[..., Any]) -> Tenant:
     return tenant
 
 
-async def read(vault: Vault, tenant: Tenant, **parameters: str) -> bytes:
+async def read(vault: Vault, tenant: Tenant, **parameters: Any) -> bytes:
     wanted = {"objectName": "one", "secretPath": tenant.path("app"), "secretKey": "password"}
     (secret,) = await vault.fetch(tenant.asks(wanted, **parameters))
     return bytes(secret.contents)

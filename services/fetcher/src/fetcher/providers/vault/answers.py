@@ -140,13 +140,15 @@ def _missing(answer: Answer) -> str:
 
 def _reason(answer: Answer, hidden: Iterable[str]) -> str:
     """Vault's own words on one line, without what was sent and without anything that looks like a secret."""
-    text = " ".join(" ".join(_errors(answer)).split())
-    for value in hidden:
-        if len(value) >= _SHORTEST_SECRET:
+    text = _line(" ".join(_errors(answer)))
+    for value in sorted((_line(value) for value in hidden), key=len, reverse=True):
+        if len(value) >= _SHORTEST_SECRET:  # the longest first: one within another must not leave a rest
             text = text.replace(value, "…").replace(json.dumps(value)[1:-1], "…")
-    text = _OPAQUE.sub("…", text)
-    text = "".join(letter for letter in text if letter.isprintable())
-    return text[:_LONGEST_REASON] or "it gives no reason"
+    return _OPAQUE.sub("…", text)[:_LONGEST_REASON] or "it gives no reason"
+
+
+def _line(text: str) -> str:
+    return "".join(letter for letter in " ".join(text.split()) if letter.isprintable())
 
 
 def _errors(answer: Answer) -> list[str]:
@@ -158,16 +160,16 @@ def _texts(value: Any) -> list[str]:
 
 
 def _values(call: Call) -> list[str]:
-    """Every text in ``secretArgs``, longest first, so that one within another does not leave a rest."""
+    """Every text in ``secretArgs``."""
     found: list[str] = []
-    open_values = [json.loads(call.body)] if call.body else []
-    while open_values:
-        value = open_values.pop()
+    rest = [json.loads(call.body)] if call.body else []
+    while rest:
+        value = rest.pop()
         if isinstance(value, dict | list):
-            open_values.extend(value.values() if isinstance(value, dict) else value)
+            rest.extend(value.values() if isinstance(value, dict) else value)
         elif isinstance(value, str):
-            found.append(" ".join(value.split()))
-    return sorted(found, key=len, reverse=True)
+            found.append(value)
+    return found
 
 
 def _retry_after(answer: Answer) -> float | None:

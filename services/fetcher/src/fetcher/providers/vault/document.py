@@ -14,7 +14,8 @@ _MAX_VALUES = 20_000  # after aliases are followed, so that a few lines cannot s
 
 # libyaml composes by recursion in C; `_check_depth` runs before it, on its event stream, which needs no recursion.
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_TAG = "tag:yaml.org,2002:"
+_MERGE = "merge"
+_TAGS = {"null", "bool", "int", "float", "str", "timestamp", "value", _MERGE, "seq", "map"}
 
 
 class DocumentError(Exception):
@@ -96,8 +97,9 @@ class _Reader:
         self._seen += 1
         if self._seen > _MAX_VALUES or depth > _MAX_DEPTH:
             raise DocumentError(f"stands for more than {_MAX_VALUES} values or nests deeper than {_MAX_DEPTH} levels")
+        tag = _tag(node)
         if isinstance(node, yaml.ScalarNode):
-            return Scalar(node.value, _tag(node))
+            return Scalar(node.value, tag)
         if isinstance(node, yaml.SequenceNode):
             return [self.value(item, depth + 1) for item in node.value]
         if isinstance(node, yaml.MappingNode):
@@ -110,7 +112,7 @@ class _Reader:
         for key, item in node.value:
             if not isinstance(key, yaml.ScalarNode):
                 raise _at(key, "has a mapping key that is no text")
-            if key.tag == f"{_TAG}merge":
+            if _tag(key) == _MERGE:
                 merged = self._merge(item, depth) | merged
             elif key.value in own:
                 raise _at(key, "has a mapping key twice")
@@ -129,10 +131,11 @@ class _Reader:
         return result
 
 
-def _tag(node: yaml.ScalarNode) -> str:
-    if not node.tag.startswith(_TAG) or node.tag == f"{_TAG}binary":
+def _tag(node: yaml.Node) -> str:
+    tag = str(node.tag).removeprefix("tag:yaml.org,2002:")
+    if tag not in _TAGS:
         raise _at(node, "has a tag that is not supported")
-    return str(node.tag.removeprefix(_TAG))
+    return tag
 
 
 def _at(node: yaml.Node, problem: str) -> DocumentError:

@@ -1,0 +1,115 @@
+"""The YAML reader of `objects`: what it takes, and what it refuses in time."""
+
+import json
+from contextlib import suppress
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fetcher.providers.vault.document import MAX_CHARACTERS, DocumentError, Scalar, read, to_json
+
+BOMB = "a: &a [x,x,x,x,x,x,x,x,x,x]\n" + "".join(
+    f"{after}: &{after} [{','.join([f'*{before}'] * 10)}]\n"
+    for before, after in zip("abcdefgh", "bcdefghi", strict=True)
+)
+MERGE_BOMB = "a: &a {k: v}\n" + "".join(
+    f"{after}: &{after} {{<<: [{','.join([f'*{before}'] * 10)}], {after}: v}}\n"
+    for before, after in zip("abcdefgh", "bcdefghi", strict=True)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", None),
+        ("# nothing", None),
+        ("~", None),
+        ("a: 1", {"a": 1}),
+        ("a: 0644", {"a": 0o644}),
+        ("a: -0x1F", {"a": -31}),
+        ("a: 1_000", {"a": 1000}),
+        ("a: 1.50", {"a": 1.5}),
+        ("a: true", {"a": True}),
+        ("a: yes", {"a": "yes"}),
+        ("a: off", {"a": "off"}),
+        ("a: 2024-01-01", {"a": "2024-01-01"}),
+        ("a: 12:30", {"a": "12:30"}),
+        ("a: .inf", {"a": ".inf"}),
+        ("a: '1'", {"a": "1"}),
+        ("a: |\n  two\n  lines\n", {"a": "two\nlines\n"}),
+        ("- a\n- [b, {c: d}]", ["a", ["b", {"c": "d"}]]),
+        ("yes: 1", {"yes": 1}),
+        ("- &x {a: 1}\n- *x", [{"a": 1}, {"a": 1}]),
+        ("- &x {a: 1, b: 2}\n- {<<: *x, b: 3}", [{"a": 1, "b": 2}, {"a": 1, "b": 3}]),
+        ("- &x {a: 1}\n- &y {a: 2, b: 2}\n- <<: [*x, *y]", [{"a": 1}, {"a": 2, "b": 2}, {"a": 1, "b": 2}]),
+    ],
+)
+def test_documents_mean_what_they_mean_to_go(text: str, expected: Any) -> None:
+    """By YAML 1.2's types, with YAML 1.1's octal numbers, as upstream's reader has it; anchors and merges work."""
+    assert to_json(read(text)) == expected
+
+
+@pytest.mark.parametrize("text", ["0123", "yes", "1.10", "2024-01-01", "1_000"])
+def test_a_scalar_keeps_its_text(text: str) -> None:
+    """A field that wants a text gets what the author wrote."""
+    found = read(text)
+
+    assert isinstance(found, Scalar)
+    assert found.text == text
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("a: [", "is not valid YAML at line"),
+        ("a: b: c", "is not valid YAML at line 1, column 5"),
+        ("a: *nowhere", "is not valid YAML at line 1"),
+        ("a\n---\nb", "is not valid YAML at line 2"),
+        ("a: \x00", "is not valid YAML"),
+        ("a: \ud800", "is not valid YAML"),
+        ("a: 1\na: 2", "has a mapping key twice at line 2, column 1"),
+        ("[1]: 2", "has a mapping key that is no text"),
+        ("<<: 1", "merges something that is no mapping"),
+        ("!!python/object/apply:os.system ['true']", "has a tag that is not supported"),
+        ("a: !!python/name:os.system x", "has a tag that is not supported"),
+        ("!own {a: b}", "has a tag that is not supported"),
+        ("a: !own x", "has a tag that is not supported"),
+        ("a: !!binary aGk=", "has a tag that is not supported"),
+        ("[" * 50 + "]" * 50, "is nested deeper than 32 levels"),
+        ("- " * 50, "is nested deeper than 32 levels"),
+        ("[" * 200_000, "is nested deeper than 32 levels"),
+        ("x" * (MAX_CHARACTERS + 1), "characters long"),
+        (BOMB, "stands for more than 20000 values"),
+        (MERGE_BOMB, "stands for more than 20000 values"),
+        ("&a [*a]", "nests deeper than 32 levels"),
+        ("&a {b: *a}", "nests deeper than 32 levels"),
+    ],
+)
+def test_what_is_wrong_is_said_by_place(text: str, problem: str) -> None:
+    """Bombs and cycles end as quickly as a misplaced colon."""
+    with pytest.raises(DocumentError, match=problem):
+        read(text)
+
+
+@given(
+    st.text(alphabet=st.characters(), max_size=200) | st.text(alphabet="-[]{}:,&*!#|>'\"%@` \n\tab01<~", max_size=60)
+)
+def test_any_text_is_read_or_refused(text: str) -> None:
+    """No other error comes out of the YAML library, and what was read can be written as JSON."""
+    with suppress(DocumentError):
+        json.dumps(to_json(read(text)), allow_nan=False)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+
+
+@given(JSON)
+def test_what_a_yaml_writer_writes_is_read_back(value: Any) -> None:
+    """JSON's types survive."""
+    assert to_json(read(yaml.safe_dump(value))) == value
