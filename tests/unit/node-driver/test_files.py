@@ -203,6 +203,18 @@ def test_a_group_that_is_missing_is_a_change(tmp_path: Path) -> None:
     assert not write(tmp_path, *OLD, gid=GID)
 
 
+def test_files_of_another_group_are_not_what_is_wanted(tmp_path: Path) -> None:
+    """Modes alone do not make a file readable by a group: it must be this group's."""
+    root = os.open(tmp_path, trees.DIRECTORY)
+    try:
+        trees.make(root, "top", {"a": File("a", b"")}, GID)
+
+        assert trees.holds(root, "top", {"a": File("a", b"")}, GID)
+        assert not trees.holds(root, "top", {"a": File("a", b"")}, GID + 1)
+    finally:
+        os.close(root)
+
+
 def test_a_group_that_the_kernel_refuses_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A gid that cannot be given (a user namespace maps few) is an error that names it, and the old content stays."""
     write(tmp_path, *OLD)
@@ -387,7 +399,7 @@ def test_a_full_volume_keeps_its_old_content(small: Path) -> None:
     write(small, *OLD)
     before = {path: at[:3] for path, at in state(small).items()}
 
-    with pytest.raises(FileWriteError, match=r"at most 65536 bytes and 24 files.*VOLUME_SIZE"):
+    with pytest.raises(FileWriteError, match=r"at most 65536 bytes and 24 files.*KEYFERRY_VOLUME_SIZE"):
         write(small, File("user", b"new"), File("large", b"x" * 80_000))
     assert {path: at[:3] for path, at in state(small).items()} == before
     assert write(small, File("user", b"new"))

@@ -119,15 +119,13 @@ def test_a_symlink_to_a_mount_is_not_a_mount(target: str, tmp_path: Path) -> Non
     assert not mounts.is_tmpfs_mount(str(tmp_path / "link"))
 
 
-def test_a_symlink_is_never_mounted_on(tmp_path: Path) -> None:
+def test_a_symlink_is_never_mounted_on(target: str, tmp_path: Path) -> None:
     """A symlink in the target's place cannot lead a mount elsewhere."""
-    elsewhere = tmp_path / "elsewhere"
-    elsewhere.mkdir()
-    (tmp_path / "link").symlink_to(elsewhere)
+    (tmp_path / "link").symlink_to(target)
 
     with pytest.raises(FailedToMount, match=r"link: Not a directory \(ENOTDIR\)"):
         mount(str(tmp_path / "link"))
-    assert not mounts.is_tmpfs_mount(str(elsewhere))
+    assert not mounts.is_tmpfs_mount(target)
 
 
 def test_unmounting_does_not_follow_a_symlink(target: str, tmp_path: Path) -> None:

@@ -163,7 +163,7 @@ def _explained(root: int, target: str, gid: int | None, error: OSError) -> str:
         return (
             f"the volume {target} is full: it holds at most {limits.f_blocks * limits.f_frsize} bytes and "
             f"{limits.f_files} files, old and new content together while one replaces the other: mount fewer or "
-            f"smaller objects, or raise the node-driver's VOLUME_SIZE"
+            f"smaller objects, or raise KEYFERRY_VOLUME_SIZE or KEYFERRY_VOLUME_INODES"
         )
     if gid is not None and error.errno in (errno.EPERM, errno.EINVAL):
         return f"cannot give the files in {target} to fsGroup {gid}: {error.strerror}: use a group that this node maps"
