@@ -16,7 +16,7 @@ import uvloop
 
 from keyferry.errors import KeyferryError
 from keyferry.keys import KeyFileError
-from keyferry.settings import SettingsError, load, setting
+from keyferry.settings import SettingsError, level, load, setting
 from keyferry.telemetry import set_up_logs, set_up_traces
 
 log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ class ServiceSettings:
         "where /healthz, /readyz and /metrics are served; port 0 takes a free one",
         default=":8095",
     )
-    log_level: str = setting("KEYFERRY_LOG_LEVEL", "debug, info, warning or error", default="info")
+    log_level: str = setting("KEYFERRY_LOG_LEVEL", "debug, info, warning or error", default="info", parse=level)
 
 
 S = TypeVar("S", bound=ServiceSettings)

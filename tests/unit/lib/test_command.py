@@ -81,8 +81,6 @@ def test_the_command_is_installed(tmp_path: Path) -> None:
     """``keyferry`` is what the documentation says, and its exit status is main's."""
     command = Path(sys.executable).parent / "keyferry"
 
-    ran = subprocess.run(  # noqa: S603 - our own command
-        [command, "keys", "show", "--dir", tmp_path], capture_output=True, text=True, check=False
-    )
+    ran = subprocess.run([command, "keys", "show", "--dir", tmp_path], capture_output=True, text=True, check=False)
 
     assert (ran.returncode, ran.stderr.startswith("keyferry: ")) == (1, True)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import re
 import sys
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from opentelemetry import trace
@@ -50,17 +52,25 @@ class JsonFormatter(logging.Formatter):
             line["span_id"] = format(context.span_id, "016x")
         for name, value in vars(record).items():
             if name not in _STANDARD:
-                line[name] = "***" if _SECRET_NAMES.search(name) else _plain(value)
+                line[name] = _named(name, value)
         if record.exc_info and record.exc_info[1] is not None:
             line["error"] = _describe(record.exc_info[1])
         return json.dumps(line, ensure_ascii=False)
 
 
+def _named(name: str, value: object) -> object:
+    return "***" if _SECRET_NAMES.search(name) else _plain(value)
+
+
 def _plain(value: object) -> object:
-    if value is None or isinstance(value, bool | int | float):
+    if value is None or isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value)):
         return value
     if isinstance(value, BaseException):
         return _describe(value)
+    if isinstance(value, Mapping):
+        return {redact(str(name)): _named(str(name), inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
     return redact(str(value))
 
 

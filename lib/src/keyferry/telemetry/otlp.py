@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 _TIMEOUT = 10.0
 _RETRYABLE = {429, 502, 503, 504}  # OTLP specification, "Retryable Response Codes"
-_TRIES = 3
+_DELAYS = (0.2, 0.4)  # seconds before the second and third try
 
 
 class OtlpExporter(SpanExporter):
@@ -49,11 +49,12 @@ class OtlpExporter(SpanExporter):
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Post one batch (called by the batch processor's own thread)."""
         body = encode_spans(spans).SerializeToString()
-        for attempt in range(_TRIES):
-            status = self._post(body)
+        status = self._post(body)
+        for delay in _DELAYS:
             if status is not None and status not in _RETRYABLE:
                 break
-            time.sleep(0.2 * 2**attempt)
+            time.sleep(delay)
+            status = self._post(body)
         good = status is not None and status < http.client.BAD_REQUEST
         if good == self._failing:
             self._failing = not good
@@ -77,7 +78,7 @@ class OtlpExporter(SpanExporter):
             self._connection.request("POST", self._url.path or "/", body, self._headers)
             response = self._connection.getresponse()
             response.read()
-        except (OSError, http.client.HTTPException):
+        except (OSError, http.client.HTTPException, ValueError):  # ValueError: the endpoint is no URL
             self.shutdown()
             return None
         return response.status
