@@ -126,6 +126,9 @@ def workload(spec: Json) -> Prepare:
 
     def prepare(new: Json, _old: Json | None) -> None:
         fill(new, {"spec": spec | {"template": {"metadata": {}, "spec": {}}}})
+        for name in ("strategy", "updateStrategy"):
+            if new["spec"].get(name, {}).get("type") not in {None, "RollingUpdate"}:
+                new["spec"][name].pop("rollingUpdate", None)
         _fill_pod_spec(new["spec"]["template"]["spec"])
 
     return prepare

@@ -1,7 +1,6 @@
 """The Kubernetes API as a server in this process: where everything is wired together."""
 
 import asyncio
-import base64
 import json
 import secrets
 import shutil
@@ -189,17 +188,7 @@ class KubeAPI:
 
     def kubeconfig_for(self, token: str) -> Json:
         """A kubeconfig for the bearer of a token."""
-        cluster: Json = {"server": self.url}
-        if self._secure:
-            cluster["certificate-authority-data"] = base64.b64encode(self.ca_pem.encode()).decode()
-        return {
-            "apiVersion": "v1",
-            "kind": "Config",
-            "clusters": [{"name": "testing", "cluster": cluster}],
-            "users": [{"name": "user", "user": {"token": token}}],
-            "contexts": [{"name": "testing", "context": {"cluster": "testing", "user": "user"}}],
-            "current-context": "testing",
-        }
+        return tls.kubeconfig(self.url, self.ca_pem if self._secure else "", token)
 
     def _write_kubeconfig(self) -> Path:
         path = self._folder / "kubeconfig"

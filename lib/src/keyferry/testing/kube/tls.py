@@ -1,10 +1,12 @@
-"""A certificate authority of the API's own, and a certificate for loopback signed by it."""
+"""A certificate authority of the API's own, a certificate for loopback signed by it, and kubeconfigs that trust it."""
 
+import base64
 import ipaddress
 import ssl
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -70,6 +72,21 @@ def issue() -> Certificates:
     )
     secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
     return Certificates(_pem(ca), _pem(leaf), secret)
+
+
+def kubeconfig(url: str, ca_pem: str, token: str) -> dict[str, Any]:
+    """A kubeconfig for the bearer of a token; without an authority it trusts the machine's."""
+    cluster = {"server": url}
+    if ca_pem:
+        cluster["certificate-authority-data"] = base64.b64encode(ca_pem.encode()).decode()
+    return {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "testing", "cluster": cluster}],
+        "users": [{"name": "user", "user": {"token": token}}],
+        "contexts": [{"name": "testing", "context": {"cluster": "testing", "user": "user"}}],
+        "current-context": "testing",
+    }
 
 
 def _named(common_name: str) -> x509.Name:
