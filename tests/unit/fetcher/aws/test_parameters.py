@@ -345,3 +345,10 @@ def test_all_problems_are_told_at_once() -> None:
     message = refusal("- {objectType: sts}\n- {objectName: a}", pathTranslation="--", usePodIdentity="maybe")
     for part in ("pathTranslation", "usePodIdentity", "objects[0].objectName", "objects[1].objectType"):
         assert part in message
+
+
+def test_a_message_stays_readable_however_much_is_wrong() -> None:
+    """The text becomes a Kubernetes Event: it must not grow with the class."""
+    message = refusal("- {objectType: sts}\n" * 1000)
+    assert message.endswith("and 980 more problems")
+    assert len(message) < 4096

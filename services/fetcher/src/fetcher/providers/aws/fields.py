@@ -14,6 +14,8 @@ from fetcher.provider import Problems
 MAX_TEXT = 256 * 1024  # characters; etcd itself refuses classes above 1.5 MiB
 MAX_ENTRIES = 2000  # mappings of all kinds, counted again for every YAML alias
 _MAX_DEPTH = 8  # list, object, jmesPath list, entry: 4 are in use
+_MAX_EVENTS = 40_000  # names, values and brackets: 2000 entries of three fields make 16 000
+_MAX_TOLD = 20  # problems
 _SHOWN = 120  # characters of a name in a message
 _TAG = "tag:yaml.org,2002:"
 
@@ -38,6 +40,27 @@ class _TextLoader(yaml.CSafeLoader):
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
         """No merge keys: ``<<: [*a, *a]``, 40 times over, would fill the memory."""
+
+
+class FirstProblems(Problems):
+    """Tells the first twenty problems and how many more there are: the text must fit into an Event."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._more = 0
+
+    def add(self, field_name: str, problem: str) -> None:
+        """Note one problem."""
+        if len(self._found) < _MAX_TOLD:
+            super().add(field_name, problem)
+        else:
+            self._more += 1
+
+    def raise_any(self) -> None:
+        """Raise what was collected."""
+        if self._more:
+            self._found.append(f"and {self._more} more problems")
+        super().raise_any()
 
 
 class _Reader:
@@ -112,7 +135,7 @@ def read_objects(text: str, problems: Problems) -> list[Fields]:
         problems.add("objects", f"is longer than {MAX_TEXT} characters")
         return []
     try:
-        _check_depth(text)
+        _check_shape(text)
         found = yaml.load(text, Loader=_TextLoader)  # noqa: S506 - safer than SafeLoader
     except (yaml.YAMLError, ValueError) as error:
         problems.add("objects", f"is not valid YAML{_line(error)}: write a list of objects")
@@ -123,13 +146,13 @@ def read_objects(text: str, problems: Problems) -> list[Fields]:
     return _Reader(problems).mappings("objects", found)
 
 
-def _check_depth(text: str) -> None:
+def _check_shape(text: str) -> None:
     # libyaml composes nested nodes on the C stack: some thousands of "- - - -" would take the process down. Its event
     # parser does not, and says first how deep the text goes.
     depth = 0
-    for event in yaml.parse(text, Loader=yaml.CSafeLoader):
+    for count, event in enumerate(yaml.parse(text, Loader=yaml.CSafeLoader)):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if depth > _MAX_DEPTH:
+        if depth > _MAX_DEPTH or count > _MAX_EVENTS:
             raise ValueError
 
 

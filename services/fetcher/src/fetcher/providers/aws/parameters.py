@@ -8,9 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from fetcher.provider import Problems
 from fetcher.providers.aws import duplicates, names
-from fetcher.providers.aws.fields import Fields, read_objects, shown
+from fetcher.providers.aws.fields import Fields, FirstProblems, read_objects, shown
 from fetcher.providers.aws.jmes import compile_expression
 from fetcher.providers.aws.wanted import SSM, Extract, Object, Parameters, Wanted
 
@@ -46,7 +45,7 @@ def parse(parameters: Mapping[str, str], *, default_region: str) -> Parameters:
     Raises:
         InvalidSecretProviderClass: naming every problem.
     """
-    problems = Problems()
+    problems = FirstProblems()
     flag = parameters.get("usePodIdentity", "")
     if flag not in _TRUE | _FALSE:
         problems.add("usePodIdentity", "is neither true nor false")
