@@ -56,8 +56,15 @@ async def mount(api: KubeAPI, tenant: Tenant) -> str:
 def asks(kube: Kube, tenant: Tenant, mount: str) -> Callable[..., Any]:
     """Requests of pods with a service account by this name, with a token that the cluster issues."""
 
-    async def make(account: str, *, audience: str = "vault", parameter: str = "vaultAuthMountPath") -> ProviderRequest:
-        accounts = "/api/v1/namespaces/default/serviceaccounts"
+    async def make(
+        account: str,
+        *,
+        namespace: str = "default",
+        audience: str = "vault",
+        parameter: str = "vaultAuthMountPath",
+        **more: str,
+    ) -> ProviderRequest:
+        accounts = f"/api/v1/namespaces/{namespace}/serviceaccounts"
         await kube.call("POST", accounts, body={"metadata": {"name": account}})
         spec = {"spec": {"audiences": [audience], "expirationSeconds": 600}}
         issued = await kube.call("POST", f"{accounts}/{account}/token", body=spec)
@@ -65,8 +72,8 @@ def asks(kube: Kube, tenant: Tenant, mount: str) -> Callable[..., Any]:
         parameters = {name: value for name, value in usual.items() if name != "vaultAuthMountPath"}
         assert issued is not None
         return ProviderRequest(
-            parameters={**parameters, parameter: mount},
-            pod=Pod("default", "web-1", "1", account),
+            parameters={**parameters, parameter: mount, **more},
+            pod=Pod(namespace, "web-1", "1", account),
             tokens={"vault": issued["status"]["token"]},
         )
 
@@ -88,6 +95,21 @@ async def test_another_service_account_reads_why_it_is_denied(vault: Vault, asks
 
     assert "service account name not authorized" in caught.value.message
     assert "service account default/intruder" in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        ({"namespace": "kube-public"}, "namespace not authorized"),
+        ({"roleName": "nobody"}, 'invalid role name "nobody"'),
+    ],
+)
+async def test_other_refusals_are_in_vaults_words_too(
+    vault: Vault, asks: Callable[..., Any], other: dict[str, str], words: str
+) -> None:
+    """They name what to mend."""
+    with pytest.raises(AccessDenied, match=words):
+        await vault.fetch(await asks("web", **other))
 
 
 async def test_a_token_for_another_audience_is_denied(vault: Vault, asks: Callable[..., Any]) -> None:

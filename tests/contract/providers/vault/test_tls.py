@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import shutil
+import ssl
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from aiohttp import web
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from fetcher.providers.vault import Vault
 from keyferry.errors import InvalidSecretProviderClass, ProviderUnavailable
 from keyferry.testing.openbao import OpenBao, openbao_server
+from keyferry.testing.serving import serving
 
 if TYPE_CHECKING:
     from tests.contract.providers.vault.conftest import Tenant
@@ -30,6 +38,24 @@ async def tenant(secure: OpenBao, tenants: Callable[..., Any]) -> Tenant:
     tenant: Tenant = await tenants(bao=secure)
     await tenant.put("app", password="horse")
     return tenant
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> tuple[Path, Path]:
+    """A self-signed certificate for localhost, good for servers and clients, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), 1, now - timedelta(hours=1), now + timedelta(days=1))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    files = tmp_path / "tls.crt", tmp_path / "tls.key"
+    files[0].write_bytes(certificate.public_bytes(Encoding.PEM))
+    files[1].write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    return files
 
 
 async def read(vault: Vault, tenant: Tenant, **parameters: Any) -> bytes:
@@ -71,9 +97,10 @@ async def test_the_certificates_name_may_be_given(vault: Vault, tenant: Tenant, 
     assert found == b"horse"
 
 
-async def test_checks_can_be_switched_off(vault: Vault, tenant: Tenant) -> None:
-    """vaultSkipTLSVerify, for that class alone: another one is checked as ever."""
+async def test_checks_can_be_switched_off(vault: Vault, tenant: Tenant, caplog: pytest.LogCaptureFixture) -> None:
+    """By vaultSkipTLSVerify, for that class alone: another one is checked as ever. The operator's log tells."""
     assert await read(vault, tenant, vaultSkipTLSVerify="true") == b"horse"
+    assert "switches off the check of Vault's certificate" in caplog.text
 
     with pytest.raises(ProviderUnavailable, match="certificate that is not trusted"):
         await read(vault, tenant)
@@ -95,6 +122,27 @@ async def test_a_file_that_is_not_there_is_named(vault: Vault, tenant: Tenant, p
     """By its parameter, not by what the fetcher's file system says of it."""
     with pytest.raises(InvalidSecretProviderClass, match=parameter):
         await read(vault, tenant, **{parameter: "/nowhere/ca.pem"})
+
+
+async def test_a_client_certificate_is_shown(vault: Vault, tenant: Tenant, certificate: tuple[Path, Path]) -> None:
+    """A server that asks for one gets it, with its key in another file; without it there is no connection."""
+    file, key = certificate
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(file))
+    context.load_cert_chain(file, key)
+    context.verify_mode = ssl.CERT_REQUIRED
+    app = web.Application()
+
+    async def answer(_: web.Request) -> web.Response:
+        return web.json_response({"auth": {"client_token": "t", "lease_duration": 0}, "data": {"password": "horse"}})
+
+    app.router.add_route("*", "/{path:.*}", answer)
+    async with serving(app, tls=context) as url:
+        there = tenant.at(url)
+        own = {"vaultTLSClientCertPath": str(file), "vaultTLSClientKeyPath": str(key)}
+
+        assert await read(vault, there, vaultCACertPath=str(file), **own) == b"horse"
+        with pytest.raises(ProviderUnavailable):
+            await read(vault, there, vaultCACertPath=str(file))
 
 
 async def test_http_towards_a_tls_port_is_explained(vault: Vault, tenant: Tenant, secure: OpenBao) -> None:

@@ -119,6 +119,7 @@ def test_any_error_has_a_meaning(status: int, body: bytes) -> None:
         (b'{"data":{"k":1.10}}', b"1.10"),
         (b'{"data":{"k":12345678901234567890}}', b"12345678901234567890"),
         (b'{"data":{"k":1e2}}', b"1e2"),
+        (b'{"data":{"k":{"b":[1.10,1e999,{}],"a":"\xc3\xbc"}}}', b'{"a":"\xc3\xbc","b":[1.10,1e999,{}]}'),
         (b'{"data":{"k":"\\ud800x"}}', b"?x"),
         (b'{"data":{"data":{"k":"two"},"k":"one"}}', b"two"),
         (b'{"data":{"data":"text","k":"one"}}', b"one"),
@@ -127,6 +128,20 @@ def test_any_error_has_a_meaning(status: int, body: bytes) -> None:
 def test_values_are_written_as_vault_has_them(raw: bytes, expected: bytes) -> None:
     """Numbers digit by digit; version 2's data only where it is a mapping."""
     assert contents(wanted("k"), document(Answer(200, {}, raw), "doing")) == expected
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+        max_leaves=8,
+    ).map(lambda value: {"k": value})
+)
+def test_json_is_the_librarys_json(value: Any) -> None:
+    """With sorted keys and without blanks."""
+    expected = json.dumps({"data": value}, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+    assert contents(wanted(""), {"data": value}) == expected.encode()
 
 
 @pytest.mark.parametrize("data", [None, {}, {"data": {}}, {"data": None, "metadata": {}}, [], "x"])

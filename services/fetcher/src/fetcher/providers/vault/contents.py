@@ -44,13 +44,22 @@ def version(answer: dict[str, Any]) -> str | None:
 
 
 def _text(value: Any) -> bytes:
-    if isinstance(value, str):
-        return value.encode(errors="replace")
-    return value.text.encode() if isinstance(value, WrittenFloat) else _json(value)
+    return value.encode(errors="replace") if isinstance(value, str) else _json(value)
 
 
 def _json(value: Any) -> bytes:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode(errors="replace")
+    return _written(value).encode(errors="replace")
+
+
+def _written(value: Any) -> str:
+    """As `json.dumps` with sorted keys, but for numbers, which keep their digits."""
+    if isinstance(value, dict):
+        return (
+            f"{{{','.join(f'{json.dumps(key, ensure_ascii=False)}:{_written(value[key])}' for key in sorted(value))}}}"
+        )
+    if isinstance(value, list):
+        return f"[{','.join(map(_written, value))}]"
+    return value.text if isinstance(value, WrittenFloat) else json.dumps(value, ensure_ascii=False)
 
 
 def _decode(wanted: Object, value: bytes) -> bytes:

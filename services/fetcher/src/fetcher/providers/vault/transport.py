@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import OrderedDict
@@ -19,6 +20,8 @@ from fetcher.providers.vault.parameters import Server
 from fetcher.providers.vault.tls import TlsAdapter, stamp
 from keyferry.errors import ContentTooLarge, ProviderUnavailable
 from keyferry.resources import MAX_CONTENT_BYTES
+
+log = logging.getLogger(__name__)
 
 LARGEST_ANSWER = 2 * MAX_CONTENT_BYTES  # JSON may double a value's size (escapes, base64); more never fits a volume
 _CHUNK = 64 * 1024
@@ -114,6 +117,8 @@ class Transport:
         session.proxies = dict(self._proxies)
         session.mount("http://", HTTPAdapter(pool_maxsize=self._connections, max_retries=0))
         if server.address.startswith("https:"):
+            if server.tls.skip_verify:
+                log.warning("a class switches off the check of Vault's certificate", extra={"address": server.address})
             session.mount("https://", TlsAdapter(server.tls, connections=self._connections))
         return session
 
