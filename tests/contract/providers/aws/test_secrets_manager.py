@@ -241,3 +241,21 @@ async def test_what_aws_read_last_is_what_the_next_fetch_reads(
 
     assert again == before
     assert (after.contents, after.version != before.version) == (b"after", True)
+
+
+async def test_a_label_that_moves_takes_the_file_along(provider: Provider, account: Any, strict_aws: Aws) -> None:
+    """Rolling back by moving AWSCURRENT must reach the pod."""
+    name = account.name("db")
+    await strict_aws.create_secret(name, "one")
+    second = await strict_aws.put_secret(name, "two")
+    first = (await provider.fetch(account.request(secret(name, objectVersionLabel="AWSPREVIOUS"))))[0].version
+    await strict_aws.call(
+        "secretsmanager",
+        lambda client: client.update_secret_version_stage(
+            SecretId=name, VersionStage="AWSCURRENT", MoveToVersionId=first, RemoveFromVersionId=second
+        ),
+    )
+
+    (found,) = await provider.fetch(account.request(secret(name)))
+
+    assert (found.contents, found.version) == (b"one", first)

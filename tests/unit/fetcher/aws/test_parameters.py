@@ -5,6 +5,7 @@ from fetcher.providers.aws.wanted import SECRETS_MANAGER, SSM, Parameters, Wante
 from keyferry.errors import InvalidSecretProviderClass
 
 ARN = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:app-a1B2c3"
+NAME = "objectName: s, objectType: ssmparameter"
 
 
 def parsed(objects: str, **parameters: str) -> Parameters:
@@ -165,109 +166,6 @@ def test_a_translation_of_two_characters_is_refused() -> None:
     """A path translation is one character or False."""
     message = refusal("- {objectName: a, objectType: ssmparameter}", pathTranslation="--")
     assert message == "pathTranslation must be either 'False' or a single character string"
-
-
-NAME = "objectName: s, objectType: ssmparameter"
-
-
-@pytest.mark.parametrize(
-    ("first", "second", "message"),
-    [
-        ("", "", "duplicate object name s, no object alias, and no version label"),
-        ("objectAlias: a", "objectAlias: a", "duplicate object name s, duplicate object alias a, and no version label"),
-        (
-            "objectVersionLabel: l",
-            "objectVersionLabel: l",
-            "duplicate object name s, no object alias, and duplicate version label l",
-        ),
-        (
-            "objectAlias: a, objectVersionLabel: l",
-            "objectAlias: a, objectVersionLabel: l",
-            "duplicate object name s, duplicate object alias a, and duplicate version label l",
-        ),
-        (
-            "objectAlias: a, objectVersionLabel: l",
-            "objectAlias: a, objectVersionLabel: m",
-            "found duplicate object alias a",
-        ),
-    ],
-)
-def test_two_entries_that_cannot_be_told_apart_are_refused(first: str, second: str, message: str) -> None:
-    """The same name twice needs another alias or label; an alias may be used once."""
-    assert message in refusal(f"- {{{NAME}, {first}}}\n- {{{NAME}, {second}}}")
-
-
-@pytest.mark.parametrize(
-    ("first", "second"),
-    [
-        ("objectAlias: a", "objectAlias: b"),
-        ("objectAlias: a", ""),
-        ("objectVersionLabel: l", "objectVersionLabel: m"),
-        ("objectAlias: a, objectVersionLabel: l", "objectAlias: b, objectVersionLabel: l"),
-    ],
-)
-def test_two_entries_that_can_be_told_apart_are_accepted(first: str, second: str) -> None:
-    """Upstream accepts these; so must we."""
-    assert len(parsed(f"- {{{NAME}, {first}}}\n- {{{NAME}, {second}}}").objects) == 2
-
-
-@pytest.mark.parametrize(
-    "objects",
-    [
-        f"- {{{NAME}, objectAlias: a}}\n- {{objectName: t, objectType: ssmparameter, objectAlias: a}}",
-        f"- {{{NAME}, objectAlias: a, jmesPath: [{{path: x, objectAlias: a}}]}}",
-        f"- {{{NAME}, jmesPath: [{{path: x, objectAlias: a}}, {{path: y, objectAlias: a}}]}}",
-        f"[{{{NAME}, jmesPath: [{{path: x, objectAlias: a}}]}}, {{objectName: t, objectType: ssm, objectAlias: a}}]",
-    ],
-)
-def test_an_alias_may_be_used_once_in_the_whole_class(objects: str) -> None:
-    """Whether of an object or of a jmesPath entry, a second use of an alias must be refused."""
-    assert "found duplicate object alias a" in refusal(objects)
-
-
-def test_a_file_cannot_also_be_a_directory() -> None:
-    """With nested paths `a` and `a/b` cannot both be written."""
-    objects = f"- {{{NAME}, objectAlias: a/b/c}}\n- {{objectName: a, objectType: secretsmanager}}"
-    assert "objects[1] writes the file a, below which objects[0] writes another" in refusal(
-        objects, pathTranslation="False"
-    )
-
-
-@pytest.mark.parametrize(
-    ("entry", "failover", "message"),
-    [
-        ("failoverObject: {objectName: b}", "eu-west-2", "objectAlias must be specified for objects with failover"),
-        (
-            "objectAlias: x, failoverObject: {objectName: b}",
-            "",
-            "objects[0].failoverObject failover object allowed only when failover region is defined",
-        ),
-        (
-            "objectAlias: x, objectVersion: 1, failoverObject: {objectName: b}",
-            "eu-west-2",
-            "object versions must match between primary and failover regions",
-        ),
-        (
-            f"objectAlias: x, failoverObject: {{objectName: '{ARN.replace('secretsmanager', 'ssm')}'}}",
-            "eu-west-2",
-            "ARN region must match region eu-west-2",
-        ),
-        (
-            "objectAlias: x, failoverObject: {objectName: b, objectVersion: 1, objectVersionLabel: l}",
-            "eu-west-2",
-            "objects[0].failoverObject.objectVersionLabel ssm parameters can not specify both",
-        ),
-    ],
-)
-def test_a_failover_object_follows_upstreams_rules(entry: str, failover: str, message: str) -> None:
-    """An object of the failover region needs an alias, a failover region and the primary's version."""
-    assert message in refusal(f"- {{{NAME}, {entry}}}", failoverRegion=failover)
-
-
-def test_what_a_failover_object_leaves_out_is_as_in_the_primary_region() -> None:
-    """A failoverObject of a label alone changes the label alone."""
-    (only,) = parsed(f"- {{{NAME}, failoverObject: {{objectVersionLabel: l}}}}", failoverRegion="eu-west-2").objects
-    assert only.wanted == (Wanted("s"), Wanted("s", label="l"))
 
 
 def test_the_failover_region_must_be_another_one() -> None:

@@ -8,6 +8,7 @@ the same warm connections. A call without credentials is not sent: the fetcher's
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -72,6 +73,8 @@ class Clients:
     """All clients of the process, with the threads that wait for AWS."""
 
     def __init__(self, settings: AwsSettings) -> None:
+        # At DEBUG botocore logs tokens as it sends them and secrets as they arrive.
+        logging.getLogger("botocore").setLevel(logging.INFO)
         self._settings = settings
         self._session = botocore.session.Session()
         self._clients: OrderedDict[tuple[str, str], Any] = OrderedDict()

@@ -138,7 +138,7 @@ def read_objects(text: str, problems: Problems) -> list[Fields]:
         _check_shape(text)
         found = yaml.load(text, Loader=_TextLoader)  # noqa: S506 - safer than SafeLoader
     except (yaml.YAMLError, ValueError) as error:
-        problems.add("objects", f"is not valid YAML{_line(error)}: write a list of objects")
+        problems.add("objects", f"is not valid YAML, or nested too deeply{_line(error)}: write a list of objects")
         return []
     if not found:
         problems.add("objects", "is missing or empty: list at least one object")
