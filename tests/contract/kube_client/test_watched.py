@@ -5,7 +5,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -157,8 +157,10 @@ async def test_changes_arrive(kube: Kube, cluster: Cluster) -> None:
 
 
 @pytest.mark.parametrize("as_status", [False, True])
-async def test_a_forgotten_history_is_listed_anew(api: KubeAPI, kube: Kube, cluster: Cluster, as_status: bool) -> None:
-    """410, as an event or as an answer, costs a list and loses nothing, neither what came nor what went."""
+async def test_a_forgotten_history_is_listed_anew(
+    api: KubeAPI, kube: Kube, cluster: Cluster, as_status: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """410, as an event or as an answer, costs a list, loses nothing, neither what came nor what went, and is normal."""
     await cluster.apply("old", "aws")
     api.faults.gone_as_status = as_status
     async with watching(kube) as watched:
@@ -170,6 +172,7 @@ async def test_a_forgotten_history_is_listed_anew(api: KubeAPI, kube: Kube, clus
 
         await until(lambda: watched.get("default", "new"))
         assert watched.get("default", "old") is None
+    assert not caplog.records
 
 
 async def test_a_watch_that_ends_goes_on_where_it_was(api: KubeAPI, kube: Kube, cluster: Cluster) -> None:
@@ -249,25 +252,48 @@ async def test_a_kind_that_is_not_installed_yet_is_waited_for() -> None:
         await until(lambda: watched.synced)
 
 
+async def test_a_server_that_ends_every_watch_is_asked_less_and_less(api: KubeAPI, kube: Kube) -> None:
+    """Watches that end at once are followed by growing pauses, although none of them failed."""
+
+    async def end_watches() -> NoReturn:
+        while True:
+            api.faults.end_watches()
+            await asyncio.sleep(0.005)
+
+    ending = asyncio.create_task(end_watches())
+    async with watching(kube, pace=Pace(first_retry=0.2, last_retry=0.4)) as watched:
+        await until(lambda: watched._failures > 2)
+        assert watched._delay() >= 0.2
+    ending.cancel()
+
+
 async def test_an_event_that_got_lost_is_found_by_listing(api: KubeAPI, kube: Kube, cluster: Cluster) -> None:
     """Watches have been seen to swallow events: everything is listed anew now and then."""
     async with watching(kube, pace=Pace(relist=0.5, first_retry=0.02)) as watched:
         await until(lambda: watched.synced and api.faults.watches)
         with unheard(api):
             await cluster.apply("a", "aws")
+        await cluster.apply("b", "aws")  # what came before this is not asked for again
+        await until(lambda: watched.get("default", "b"))
+        assert watched.get("default", "a") is None
 
         await until(lambda: watched.get("default", "a"))
 
 
-async def test_bookmarks_keep_a_quiet_cache_young(kube: Kube) -> None:
-    """A cache of which nothing changes is known to be current all the same."""
+async def test_the_age_tells_when_the_server_last_told_anything(api: KubeAPI, kube: Kube, cluster: Cluster) -> None:
+    """A bookmark, and a watch opened anew, prove a quiet cache to be current; silence makes it old."""
     clock = Clock()
     watched = Watched(kube, CLASSES, provider_of, clock=clock)
     task = asyncio.create_task(watched.run())
-    await until(lambda: watched.synced)
+    await until(lambda: watched.synced and api.faults.watches)
+    await cluster.apply("a", "aws")
+    await until(lambda: watched.get("default", "a"))
 
     clock.now += 50
     assert watched.age == 50
+    await until(lambda: watched.age == 0)
+    clock.now += 50
+    api.faults.end_watches()
     await until(lambda: watched.age == 0)
     task.cancel()
 

@@ -274,6 +274,7 @@ GARBAGE = {
     "zero": "\0",
     "a megabyte": "a" * 1_000_000,
     "a megabyte of dots": "." * 1_000_000,
+    "a long token": json_part({"alg": "RS256", "kid": "k"}) + "." + "a" * 20_000 + ".e30",
 }
 
 

@@ -106,9 +106,10 @@ class Watched(Generic[T]):
 
     @property
     def age(self) -> float:
-        """Seconds since the cache was last known to be current; infinite before the first list.
+        """Seconds since the API server last told anything; infinite before the first list.
 
-        Up to about a minute is usual where nothing changes: that is how often the API server sends bookmarks.
+        Where nothing changes it may send no bookmarks either: then an age of up to `Pace.watch` is usual. More than
+        twice that means that the API server is away.
         """
         return float("inf") if self._current_at is None else self._clock() - self._current_at
 
@@ -197,6 +198,7 @@ class Watched(Generic[T]):
                 if event:
                     self._take(event)
                     self._failures = 0
+                self._current_at = self._clock()
                 self._works()
 
     def _take(self, event: Json) -> None:
@@ -208,7 +210,6 @@ class Watched(Generic[T]):
         elif kind in ("ADDED", "MODIFIED"):
             self._items[_key(told)] = self._project(told)
         self._version = told["metadata"]["resourceVersion"]
-        self._current_at = self._clock()
 
     def _works(self) -> None:
         if self._trouble is not None:
