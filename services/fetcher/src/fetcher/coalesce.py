@@ -32,7 +32,7 @@ class Coalescer:
     """Shares contents within one process.
 
     Args:
-        window: Seconds that a mount's content may be old; 0 shares only what is in flight.
+        window: Seconds that a mount's content may be old; 0 shares only what is in flight, which mounts always share.
         max_bytes: How much content to keep for that; the oldest goes first.
         now: The clock, Unix seconds.
     """
@@ -50,7 +50,7 @@ class Coalescer:
 
         Args:
             content_key: What is asked, and as whom.
-            not_before_ms: Unix milliseconds; 0 stands for now less the window.
+            not_before_ms: Unix milliseconds; 0 stands for now less the window, or whatever is in flight.
             fetch: Asks the backend; is given the time that becomes the content's ``fetched_at_ms``.
 
         Raises:
@@ -64,7 +64,7 @@ class Coalescer:
             SHARED.labels("held").inc()
             return held
         flight = self._flights.get(content_key)
-        if flight is None or flight.started_ms < wanted:
+        if flight is None or flight.started_ms < not_before_ms:
             flight = self._take_off(content_key, now_ms, fetch)
             SHARED.labels("fetched").inc()
         else:

@@ -12,16 +12,15 @@ from keyferry.resources import MAX_CONTENT_BYTES, Content, File, ObjectVersion, 
 
 def content_key(keys: FetcherKeys, spc: SecretProviderClass, request: ProviderRequest) -> str:
     """A keyed MAC over all that decides what the backend answers; equal only when the same identity asks the same."""
-    secret = keys.mac("node-publish-secret", *_flat(request.node_publish_secret))
-    parts = [
+    parts = (
         spc.provider.encode(),
         request.pod.namespace.encode(),
         request.pod.service_account.encode(),
-        secret,
-        *_flat(request.parameters),
-        b"annotations",
-        *_flat(request.service_account_annotations),
-    ]
+        # Each mapping as one part: an entry must not be able to pass for one of another mapping.
+        keys.mac("parameters", *_flat(request.parameters)),
+        keys.mac("annotations", *_flat(request.service_account_annotations)),
+        keys.mac("node-publish-secret", *_flat(request.node_publish_secret)),
+    )
     return keys.mac("content-key", *parts).hex()[:32]
 
 

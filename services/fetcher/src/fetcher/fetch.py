@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -14,7 +16,14 @@ from fetcher.identity import TokenVerifier
 from fetcher.provider import Provider, ProviderRequest
 from keyferry import telemetry
 from keyferry.bus import Bus, Delivery
-from keyferry.errors import IdentityRefused, InternalError, InvalidSecretProviderClass, KeyferryError, place
+from keyferry.errors import (
+    IdentityRefused,
+    InternalError,
+    InvalidSecretProviderClass,
+    KeyferryError,
+    ProviderUnavailable,
+    place,
+)
 from keyferry.keys import FetcherKeys, KeyFile
 from keyferry.messages import Ask, FetchRequest, failed_reply, fetched_reply
 from keyferry.resources import TOKEN_AUDIENCE, Content, SecretProviderClass
@@ -24,6 +33,9 @@ log = logging.getLogger(__name__)
 security = logging.getLogger("keyferry.security")
 
 _TRIES = 3  # deliveries of one request while a backend is away; then the pod's events shall say so
+_LONGEST_PAUSE = 3.0  # seconds between them; for longer ones kubelet waits, who knows of the pod's end
+_REPLY_SECONDS = 0.5  # before the deadline, so that the pod's events say which backend is slow
+_LONGEST_TEXT = 1024  # bytes; an event holds no more, and a gRPC status not much
 
 
 @dataclass(frozen=True)
@@ -56,6 +68,7 @@ class Fetch:
             payload = await self._answer(request, delivery)
         except KeyferryError as error:
             if self._worth_another_try(error, delivery):
+                log.info("request is tried again soon: %s", error.message, extra={"volume_id": request.volume_id})
                 raise
             payload = self._failure(request, error)
         except Exception as error:
@@ -72,7 +85,7 @@ class Fetch:
             await self.tokens.verify(ask.tokens.get(TOKEN_AUDIENCE, ""), pod=ask.pod, node=request.node)
         spc = await self.classes.get(ask.pod.namespace, ask.secret_provider_class)
         try:
-            content = await self._content(keys, spc, ask)
+            content = await self._content(keys, spc, ask, delivery.deadline)
         except KeyferryError as error:
             error.provider = spc.provider
             raise
@@ -94,7 +107,7 @@ class Fetch:
         )
         return payload
 
-    async def _content(self, keys: FetcherKeys, spc: SecretProviderClass, ask: Ask) -> Content:
+    async def _content(self, keys: FetcherKeys, spc: SecretProviderClass, ask: Ask, deadline: float) -> Content:
         provider = self.providers.get(spc.provider)
         if provider is None:
             raise InvalidSecretProviderClass(
@@ -124,12 +137,20 @@ class Fetch:
                 mode=request.default_mode,
             )
 
-        return await self.coalescer.get(key, ask.not_before_ms, ask_backend)
+        try:
+            # The fetch itself goes on: others may have joined it, and the pod's next try will.
+            async with asyncio.timeout(None if math.isinf(deadline) else deadline - _REPLY_SECONDS - self.now()):
+                return await self.coalescer.get(key, ask.not_before_ms, ask_backend)
+        except TimeoutError:
+            raise ProviderUnavailable(
+                f"{spc.provider} has not answered in time: check its load, and the network between it and the fetchers"
+            ) from None
 
     def _worth_another_try(self, error: KeyferryError, delivery: Delivery) -> bool:
-        if error.retry_after is None or delivery.last or delivery.attempt >= _TRIES:
+        pause = error.retry_after
+        if pause is None or pause > _LONGEST_PAUSE or delivery.last or delivery.attempt >= _TRIES:
             return False
-        return self.now() + error.retry_after + 1.0 < delivery.deadline
+        return self.now() + pause + 1.0 < delivery.deadline
 
     def _failure(self, request: FetchRequest, error: KeyferryError) -> bytes:
         log.warning(
@@ -137,4 +158,12 @@ class Fetch:
             error.message,
             extra={"node": request.node, "volume_id": request.volume_id, "reason": error.reason},
         )
+        error.message = _shortened(error.message)
         return failed_reply(request, error, provider=error.provider, sign=self.keys.keys.signing.current(self.now()))
+
+
+def _shortened(message: str) -> str:
+    told = message.encode()
+    if len(told) <= _LONGEST_TEXT:
+        return message
+    return f"{told[:_LONGEST_TEXT].decode(errors='ignore')}… (all of it is in the fetcher's log)"

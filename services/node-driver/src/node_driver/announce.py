@@ -87,7 +87,9 @@ class Announcer:
                 pause = min(2 * pause, _LONGEST_PAUSE)
 
     async def _tell(self, volume_id: str) -> bool:
-        word = self._words[volume_id]
+        word = self._words.get(volume_id)
+        if word is None:  # told, and forgotten, between two repeats
+            return True
         gone = isinstance(word, VolumeUnpublished)
         try:
             await self._bus.publish(

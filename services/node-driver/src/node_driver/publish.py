@@ -117,6 +117,10 @@ class Publisher:
                 return await asyncio.shield(flight.task)
         except TimeoutError:
             raise RequestExpired("the volume is still being published: the next try joins it") from None
+        except asyncio.CancelledError:
+            if not flight.task.cancelled():
+                raise
+            raise VolumeBusy(f"volume {volume.volume_id} was unpublished while it was being published") from None
 
     async def unpublish(self, volume_id: str, target_path: str) -> None:
         """Take a volume away; there being none is success.
