@@ -119,21 +119,6 @@ async def test_no_answer_is_awaited_beyond_the_deadline(provider: Provider, acco
         await provider.fetch(account.request(secret("some/name"), seconds=1.0))
 
 
-async def test_a_call_that_is_given_up_does_not_come_back(
-    opened: Opened, account: Any, strict_aws: Aws, proxy: CountingProxy
-) -> None:
-    """No attempt is made after the deadline, though botocore would have more to spend."""
-    await strict_aws.create_secret(account.name("db"), "value")
-    async with opened(
-        KEYFERRY_AWS_ATTEMPTS="9", KEYFERRY_AWS_READ_TIMEOUT="500ms", KEYFERRY_AWS_THREADS="1"
-    ) as provider:
-        with proxy.held("GetSecretValue"), pytest.raises(ProviderUnavailable):
-            await provider.fetch(account.request(secret(account.name("db")), seconds=0.4))
-        (found,) = await provider.fetch(account.request(secret(account.name("db"))))
-
-    assert (found.contents, proxy.count("GetSecretValue")) == (b"value", 2)
-
-
 @pytest.fixture
 async def two_regions(account: Any, strict_aws: Aws) -> tuple[str, str]:
     """A secret and a parameter that exist in both regions, with other values."""

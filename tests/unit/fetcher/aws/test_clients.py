@@ -3,6 +3,7 @@ import hashlib
 import hmac
 import re
 import socket
+import time
 from collections.abc import AsyncIterator
 
 import pytest
@@ -116,6 +117,32 @@ async def test_nothing_is_sent_after_the_deadline(clients: Clients, aws: Checkin
         await clients.call("secretsmanager", "eu-west-1", "get_secret_value", keys("pod"), 1.0, SecretId="x")
 
     assert aws.callers == []
+
+
+async def test_no_attempt_follows_the_deadline() -> None:
+    """A thread whose caller has given up must become free, though botocore would have tries to spend."""
+    arrived: list[str] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        arrived.append((await request.json())["SecretId"])
+        await asyncio.sleep(0.3)
+        return web.Response(status=500) if arrived[-1] == "first" else web.json_response({"SecretString": "x"})
+
+    app = web.Application()
+    app.router.add_post("/", answer)
+    async with serving(app) as url:
+        clients = Clients(AwsSettings(endpoint_url=url, threads=1, attempts=4))
+
+        async def ask(name: str, seconds: float) -> None:
+            deadline = time.time() + seconds
+            await clients.call("secretsmanager", "r", "get_secret_value", keys("p"), deadline, SecretId=name)
+
+        with pytest.raises(Fault, match="no answer in time"):
+            await ask("first", 0.2)
+        await ask("second", 30.0)
+        clients.close()
+
+    assert arrived == ["first", "second"]
 
 
 async def test_clients_of_many_regions_are_bounded(clients: Clients) -> None:
