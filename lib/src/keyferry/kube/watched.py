@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 Key = tuple[str, str]
 
-_PAGE = "500"
+_PAGE = "200"  # objects; parsing a page stops the loop for some milliseconds
 _GONE = 410
 _DIRECT_READS = 16
 
@@ -166,9 +166,9 @@ class Watched(Generic[T]):
         now = self._clock()
         self._recent.pop(key, None)
         self._recent[key] = _Answer(item, now + self._pace.recent)
-        # Oldest first, and all live equally long: what has expired is at the front.
-        for old in [k for k, answer in self._recent.items() if answer.until <= now]:
-            del self._recent[old]
+        # All live equally long, so what has expired is at the front.
+        while self._recent and self._recent[oldest := next(iter(self._recent))].until <= now:
+            del self._recent[oldest]
         return item
 
     async def _list(self) -> None:
