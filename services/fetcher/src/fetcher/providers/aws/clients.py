@@ -79,7 +79,7 @@ class Clients:
         self._session = botocore.session.Session()
         self._clients: OrderedDict[tuple[str, str], Any] = OrderedDict()
         self._lock = Lock()
-        self.threads = ThreadPoolExecutor(settings.threads, thread_name_prefix="aws")
+        self.threads = ThreadPoolExecutor(max(1, settings.threads), thread_name_prefix="aws")
 
     async def call(
         self, service: str, region: str, operation: str, credentials: Credentials | None, deadline: float, **send: Any
