@@ -275,9 +275,25 @@ async def test_a_dead_address_does_not_take_all_threads(tenant: Tenant) -> None:
             ]
             await hung.arrived(2)
 
-            (secret,) = await vault.fetch(tenant.asks(password(tenant)))
+            (secret,) = await vault.fetch(tenant.asks(password(tenant), seconds=5))
 
         await asyncio.gather(*waiting, return_exceptions=True)
+    await vault.close()
+    assert secret.contents == b"horse"
+
+
+async def test_threads_are_free_again_at_the_deadline(tenant: Tenant) -> None:
+    """Calls that nobody waits for any more do not go on until the setting's bound."""
+    await tenant.put("app", password="horse")
+    vault = Vault(VaultSettings(threads=2, timeout=30))
+    async with counting_proxy(tenant.bao.address) as hung:
+        await vault.fetch(tenant.at(hung.url).asks(password(tenant)))
+        with hung.held("/secret/"):
+            for _ in range(2):
+                await failure(vault, tenant.at(hung.url), seconds=0.3)
+
+            (secret,) = await vault.fetch(tenant.asks(password(tenant), seconds=5))
+
     await vault.close()
     assert secret.contents == b"horse"
 

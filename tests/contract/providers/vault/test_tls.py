@@ -106,9 +106,13 @@ async def test_checks_can_be_switched_off(vault: Vault, tenant: Tenant, caplog: 
         await read(vault, tenant)
 
 
-async def test_a_renewed_ca_file_is_taken_up(vault: Vault, tenant: Tenant, secure: OpenBao, tmp_path: Path) -> None:
-    """No restart is needed when a mounted CA changes."""
-    ca = tmp_path / "ca.crt"
+async def test_a_renewed_ca_file_is_taken_up(
+    vault: Vault, tenant: Tenant, secure: OpenBao, certificate: tuple[Path, Path]
+) -> None:
+    """No restart is needed when a mounted CA changes, or when it was no CA at first."""
+    ca, _ = certificate
+    with pytest.raises(ProviderUnavailable, match="certificate that is not trusted"):
+        await read(vault, tenant, vaultCACertPath=str(ca))
     shutil.copy(Path(__file__), ca)
     with pytest.raises(InvalidSecretProviderClass, match="vaultCACertPath"):
         await read(vault, tenant, vaultCACertPath=str(ca))

@@ -39,7 +39,7 @@ def problems(parameters: dict[str, str], settings: VaultSettings | None = None) 
 
 
 def of(*objects: Any) -> dict[str, str]:
-    return {**CLASS, "objects": yaml.safe_dump(list(objects))}
+    return {**CLASS, "objects": yaml.safe_dump(list(objects), sort_keys=False)}
 
 
 def test_upstreams_example_is_understood() -> None:
