@@ -53,7 +53,7 @@ def streams(settings: Settings) -> list[StreamConfig]:
             description="requests of nodes, each for one fetcher",
             subjects=["keyferry.fetch.>"],
             retention=RetentionPolicy.WORK_QUEUE,
-            storage=StorageType.MEMORY,
+            storage=StorageType.FILE,  # a single server forgets memory streams, definition and all, when it restarts
             discard=DiscardPolicy.NEW,  # a full queue is told to the node; nobody's request is dropped for it
             max_msgs=settings.max_requests,
             max_age=3 * _MINUTE,  # kubelet gives up after two; a request's own deadline is stricter

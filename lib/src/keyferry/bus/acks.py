@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import nats.errors
 from nats.aio.msg import Msg
 
-from keyferry.errors import BusFull, BusUnavailable
+from keyferry.errors import BusFull, BusUnavailable, ContentTooLarge, KeyferryError
 
 _FULL = {10023, 10047, 10077, 10122}  # insufficient resources, maximum messages exceeded, and their kin
 
@@ -35,6 +36,19 @@ def check_ack(message: Msg) -> None:
     raise BusUnavailable(f"the stream refused a message: {error.get('description')} ({error.get('err_code')})")
 
 
-def unavailable(error: BaseException) -> BusUnavailable:
+def is_good(message: Msg) -> bool:
+    """Whether the stream has stored what was published."""
+    try:
+        check_ack(message)
+    except KeyferryError:
+        return False
+    return True
+
+
+def refused(error: BaseException) -> KeyferryError:
     """A failure of the client library, as ours."""
+    if isinstance(error, nats.errors.MaxPayloadError):
+        return ContentTooLarge(
+            "a message is larger than NATS takes: mount fewer or smaller objects, or raise max_payload"
+        )
     return BusUnavailable(f"NATS does not take messages ({type(error).__name__}): check its servers and permissions")

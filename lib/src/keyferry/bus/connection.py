@@ -3,36 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import TypeVar
 
-import nats
 import nats.errors
-from nats.aio.client import Client
-from prometheus_client import Gauge
 
 from keyferry import telemetry
-from keyferry.bus.acks import check_ack, unavailable
+from keyferry.bus.acks import check_ack, refused
+from keyferry.bus.client import Connection
 from keyferry.bus.deliver import Deliver, Handler
 from keyferry.bus.headers import MESSAGE_ID, PUBLISHED, TTL
 from keyferry.bus.pull import Consumer, Pull
-from keyferry.bus.requests import Requests
-from keyferry.errors import KeyferryError
-
-log = logging.getLogger(__name__)
+from keyferry.bus.requests import ATTEMPT_SECONDS, Requests
+from keyferry.errors import BusUnavailable, KeyferryError
 
 T = TypeVar("T")
 
-CONNECTED = Gauge("keyferry_bus_connected", "1 while the connection to NATS stands.")
 _ACK_SECONDS = 5.0
 
 
 class Bus:
     """One connection to NATS. Made by `connect`."""
 
-    def __init__(self, client: Client, requests: Requests) -> None:
+    def __init__(self, client: Connection, requests: Requests) -> None:
         self._nats = client
         self._requests = requests
 
@@ -98,7 +92,7 @@ class Bus:
             check_ack(acknowledged)
         except (nats.errors.Error, TimeoutError) as error:
             PUBLISHED.labels(destination, "BusUnavailable").inc()
-            raise unavailable(error) from None
+            raise refused(error) from None
         except KeyferryError as error:
             PUBLISHED.labels(destination, error.reason).inc()
             raise
@@ -109,11 +103,12 @@ class Bus:
 
         Raises:
             BusUnavailable: no connection.
+            ContentTooLarge: more than NATS takes in a message.
         """
         try:
             await self._nats.publish(subject, payload)
         except nats.errors.Error as error:
-            raise unavailable(error) from None
+            raise refused(error) from None
 
     async def consume(self, consumer: Consumer, handle: Handler, *, concurrency: int) -> None:
         """Take messages as fast as they can be handled, until cancelled.
@@ -134,55 +129,36 @@ class Bus:
 
 
 @asynccontextmanager
-async def connect(url: str, *, name: str, inbox: str | None = None) -> AsyncIterator[Bus]:
+async def connect(
+    url: str, *, name: str, inbox: str | None = None, attempt_seconds: float = ATTEMPT_SECONDS
+) -> AsyncIterator[Bus]:
     """A connection to NATS that lasts as long as the block, through any number of lost connections.
 
     Args:
         url: One or more servers, comma-separated.
         name: Shown by the server.
         inbox: Prefix of the subjects that replies come to; needed to `Bus.request`.
+        attempt_seconds: How long a request waits for its reply before it is published again.
 
     Raises:
-        BusUnavailable: the first connection could not be made.
+        BusUnavailable: the first connection could not be made within some seconds.
     """
     prefix = inbox or f"_INBOX_{name}"
+    client = Connection()
     try:
-        client = await nats.connect(
-            url.split(","),
+        await client.open(
+            url,
             name=name,
             inbox_prefix=prefix,
-            max_reconnect_attempts=-1,
-            reconnect_time_wait=1,
-            error_cb=_log_error,
-            disconnected_cb=_disconnected,
-            reconnected_cb=_reconnected,
-            allow_reconnect=True,
         )
     except (OSError, nats.errors.Error) as error:
-        raise unavailable(error) from None
-    CONNECTED.set(1)
+        raise BusUnavailable(
+            f"NATS cannot be reached ({error}): check the servers, the credentials and the network policy"
+        ) from None
     try:
-        requests = Requests(client, prefix)
+        requests = Requests(client, prefix, attempt_seconds)
         if inbox is not None:
             await requests.listen()
         yield Bus(client, requests)
     finally:
-        CONNECTED.set(0)
-        with suppress(nats.errors.Error, TimeoutError):
-            await client.flush(timeout=2)
         await client.close()
-
-
-async def _log_error(error: Exception) -> None:
-    # Where a permission is missing, this callback is the only one that learns of it.
-    log.error("NATS: %s: %s", type(error).__name__, error)
-
-
-async def _disconnected() -> None:
-    CONNECTED.set(0)
-    log.warning("NATS connection lost; reconnecting")
-
-
-async def _reconnected() -> None:
-    CONNECTED.set(1)
-    log.warning("NATS connection is back")

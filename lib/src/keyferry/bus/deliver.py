@@ -5,19 +5,20 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 import nats.errors
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from keyferry import telemetry
 from keyferry.bus.acks import check_ack
+from keyferry.bus.client import Connection
 from keyferry.bus.headers import CONSUMED, MESSAGE_ID, deadline_of, messaging
-from keyferry.bus.pull import Consumer, deliveries, waited
+from keyferry.bus.pull import Consumer, deliveries, stream_sequence, waited
 from keyferry.errors import KeyferryError, place
 
 log = logging.getLogger(__name__)
@@ -52,7 +53,7 @@ Handler = Callable[[Delivery], Awaitable[None]]
 class Deliver:
     """Works off the messages of one consumer."""
 
-    def __init__(self, client: Client, consumer: Consumer, handle: Handler) -> None:
+    def __init__(self, client: Connection, consumer: Consumer, handle: Handler) -> None:
         self._nats = client
         self._consumer = consumer
         self._handle = handle
@@ -65,6 +66,8 @@ class Deliver:
         except nats.errors.Error as error:
             # The acknowledgement is lost with the connection; the server delivers the message again.
             self._log(f"could not acknowledge: {type(error).__name__}")
+        except Exception as error:  # noqa: BLE001 - one message must not stop the others; it comes again, and is buried
+            self._log(f"a message could not be handed out: {place(error)}")
         finally:
             done()
 
@@ -83,6 +86,9 @@ class Deliver:
             return await self._failed(message, delivery, error)
         except Exception as error:  # noqa: BLE001 - a defect in one message must not stop the others
             return await self._defective(message, delivery, place(error))
+        except asyncio.CancelledError:
+            await self._settle(message, _nak(0))  # we are told to stop: another process shall have it at once
+            raise
         await self._settle(message, b"+ACK")
         return "done"
 
@@ -96,6 +102,8 @@ class Deliver:
                 await self._handle(delivery)
 
     async def _failed(self, message: Msg, delivery: Delivery, error: KeyferryError) -> str:
+        if error.retry_after is not None and delivery.last and math.isinf(delivery.deadline):
+            return await self._bury(message, error.reason)  # nobody waits who has been told: operators must be
         if error.retry_after is None or delivery.last:
             await self._settle(message, b"+ACK")
             return error.reason
@@ -110,8 +118,11 @@ class Deliver:
         return "defect"
 
     async def _bury(self, message: Msg, why: str) -> str:
-        headers = {**(message.headers or {}), "Keyferry-Subject": message.subject, "Keyferry-Error": why}
-        headers[MESSAGE_ID] = f"dead.{headers.get(MESSAGE_ID, '')}"
+        # Its own headers stay behind, but for the trace: such as Nats-TTL would have the dead letter refused for ever.
+        headers = {name: value for name, value in (message.headers or {}).items() if name in telemetry.CARRIED}
+        headers["Keyferry-Subject"] = message.subject
+        headers["Keyferry-Error"] = why
+        headers[MESSAGE_ID] = f"dead.{self._consumer.stream}.{stream_sequence(message.reply)}"
         subject = f"keyferry.dead.{self._consumer.stream}.{self._consumer.durable}"
         try:
             check_ack(await self._nats.request(subject, message.data, timeout=_ACK_SECONDS, headers=headers))

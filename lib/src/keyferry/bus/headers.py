@@ -26,5 +26,5 @@ def deadline_of(headers: dict[str, str]) -> float:
     """Unix seconds after which nobody waits; infinity where the sender set no deadline."""
     try:
         return int(headers[DEADLINE]) / 1000
-    except (KeyError, ValueError):
+    except (KeyError, ValueError, OverflowError):
         return float("inf")

@@ -9,11 +9,11 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import nats.errors
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from keyferry import telemetry
-from keyferry.bus.acks import check_ack, unavailable
+from keyferry.bus.acks import check_ack, is_good, refused
+from keyferry.bus.client import Connection
 from keyferry.bus.headers import DEADLINE, MESSAGE_ID, PUBLISHED, messaging
 from keyferry.errors import BusUnavailable, KeyferryError, RequestExpired, UntrustedMessage
 
@@ -28,10 +28,11 @@ _RECONNECT_SECONDS = 5.0  # how long a request waits for a lost connection befor
 class Requests:
     """The requests of one connection that wait for their replies."""
 
-    def __init__(self, client: Client, inbox: str) -> None:
+    def __init__(self, client: Connection, inbox: str, attempt_seconds: float = ATTEMPT_SECONDS) -> None:
         self._nats = client
         self._inbox = inbox
-        self._waiting: dict[str, asyncio.Future[bytes]] = {}
+        self._attempt_seconds = attempt_seconds
+        self._waiting: dict[str, asyncio.Future[Msg]] = {}
 
     async def listen(self) -> None:
         """Begin to take replies."""
@@ -78,42 +79,38 @@ class Requests:
             # subscription, no task to wait for it.
             await self._nats.publish(subject, payload, f"{self._inbox}.ack-{request_id}", headers)
         except nats.errors.Error as error:
-            raise unavailable(error) from None
+            raise refused(error) from None
 
     async def _await_reply(
-        self, reply: asyncio.Future[bytes], request_id: str, accept: Callable[[bytes], T], deadline: float
+        self, reply: asyncio.Future[Msg], request_id: str, accept: Callable[[bytes], T], deadline: float
     ) -> T | None:
-        attempt_ends = time.time() + ATTEMPT_SECONDS
+        attempt_ends = time.time() + self._attempt_seconds
         while True:
             left = min(attempt_ends, deadline) - time.time()
             try:
                 async with asyncio.timeout(left):
-                    payload = await reply
+                    message = await reply
             except TimeoutError:
                 if time.time() < deadline:
                     return None
                 raise RequestExpired(
                     "no fetcher answered in time: check that fetchers run, and the lag of the FETCH stream's consumers"
                 ) from None
+            if _is_ack(message):
+                check_ack(message)
             try:
                 with telemetry.phase("open"):
-                    return accept(payload)
+                    return accept(message.data)
             except UntrustedMessage as error:
                 log.error("a reply was refused: %s", error.message, extra={"request_id": request_id})  # noqa: TRY400
                 reply = self._waiting[request_id] = asyncio.get_running_loop().create_future()
 
     async def _take(self, message: Msg) -> None:
-        token = message.subject.rpartition(".")[2]
-        waiting = self._waiting.get(token.removeprefix("ack-"))
+        waiting = self._waiting.get(message.subject.rpartition(".")[2].removeprefix("ack-"))
         if waiting is None or waiting.done():
             return
-        if not token.startswith("ack-"):
-            waiting.set_result(message.data)
-            return
-        try:
-            check_ack(message)
-        except KeyferryError as error:
-            waiting.set_exception(error)
+        if not (_is_ack(message) and is_good(message)):
+            waiting.set_result(message)
 
     async def _connected(self, deadline: float) -> None:
         give_up = min(deadline, time.time() + _RECONNECT_SECONDS)
@@ -121,3 +118,7 @@ class Requests:
             if time.time() >= give_up:
                 raise BusUnavailable("NATS cannot be reached: check the servers and the network policy")
             await asyncio.sleep(0.05)
+
+
+def _is_ack(message: Msg) -> bool:
+    return message.subject.rpartition(".")[2].startswith("ack-")

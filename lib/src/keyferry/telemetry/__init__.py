@@ -2,6 +2,6 @@
 
 from keyferry.telemetry.logs import set_up_logs
 from keyferry.telemetry.phases import observe, phase
-from keyferry.telemetry.traces import Kind, carrier, extract, set_up_traces, span
+from keyferry.telemetry.traces import CARRIED, Kind, carrier, extract, set_up_traces, span
 
-__all__ = ["Kind", "carrier", "extract", "observe", "phase", "set_up_logs", "set_up_traces", "span"]
+__all__ = ["CARRIED", "Kind", "carrier", "extract", "observe", "phase", "set_up_logs", "set_up_traces", "span"]

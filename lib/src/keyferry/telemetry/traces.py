@@ -22,6 +22,7 @@ from keyferry.telemetry.otlp import OtlpExporter
 
 Kind = SpanKind
 _PROPAGATOR = TraceContextTextMapPropagator()
+CARRIED = frozenset(_PROPAGATOR.fields)
 _TRACER = trace.get_tracer("keyferry")
 _BATCH = 64  # spans; encoding 512 holds the interpreter for 16 ms, which mounts would feel
 _DELAY_MS = 1000

@@ -1,0 +1,137 @@
+"""nats-py's client, made to live through what it gives up on: foreign bytes, a server's refusals, unlucky moments."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import nats.errors
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from prometheus_client import Gauge
+
+log = logging.getLogger(__name__)
+
+CONNECTED = Gauge("keyferry_bus_connected", "1 while the connection to NATS stands.")
+_CONNECT_SECONDS = 5.0
+_PING_SECONDS = 10  # two missed answers, and the connection is taken for dead
+_RECONNECT_SECONDS = 1
+_FLUSH_SECONDS = 2
+_HEADER_FRAME = 14  # bytes around all headers: "NATS/1.0", line ends
+_HEADER_LINE = 4  # bytes around one: ": ", line end
+_NOT_FATAL = ("permissions violation", "stale connection")
+
+
+class Connection(Client):
+    """A client that is closed by us alone.
+
+    Attributes:
+        reconnected: Called whenever a lost connection is back; what was asked of the server before is forgotten there.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reconnected: set[Callable[[], None]] = set()
+
+    async def open(self, url: str, **options: Any) -> None:
+        """Make the first connection; later ones are tried for ever.
+
+        Raises:
+            nats.errors.Error, OSError: it could not be made within some seconds.
+        """
+        try:
+            async with asyncio.timeout(_CONNECT_SECONDS):
+                await self.connect(
+                    url.split(","),
+                    max_reconnect_attempts=-1,
+                    reconnect_time_wait=_RECONNECT_SECONDS,
+                    ping_interval=_PING_SECONDS,
+                    error_cb=_log_error,
+                    **options,
+                )
+        except BaseException:
+            reason = self.last_error
+            await self.close()
+            if isinstance(reason, nats.errors.Error | OSError):
+                raise reason from None
+            raise
+        CONNECTED.set(1)
+
+    async def close(self) -> None:
+        """Send what is still to be sent, then close for good."""
+        CONNECTED.set(0)
+        with suppress(nats.errors.Error, TimeoutError):
+            if self.is_connected:
+                await self.flush(timeout=_FLUSH_SECONDS)
+        await super().close()
+
+    async def publish(
+        self, subject: str, payload: bytes = b"", reply: str = "", headers: dict[str, str] | None = None
+    ) -> None:
+        """Publish; see nats-py.
+
+        Raises:
+            nats.errors.MaxPayloadError: payload and headers are too large; the server would cut the connection.
+            nats.errors.Error: not sent.
+        """
+        if headers:
+            size = _HEADER_FRAME + sum(len(k) + len(v.encode()) + _HEADER_LINE for k, v in headers.items())
+            if size + len(payload) > self.max_payload:
+                raise nats.errors.MaxPayloadError
+        try:
+            await super().publish(subject, payload, reply, headers)
+        except (OSError, RuntimeError) as error:  # uvloop: the transport has been closed under it
+            raise nats.errors.StaleConnectionError from error
+
+    async def _attempt_reconnect(self) -> None:
+        CONNECTED.set(0)
+        log.warning("NATS connection lost; reconnecting")
+        while True:
+            try:
+                await super()._attempt_reconnect()
+            except Exception as error:  # noqa: BLE001 - whatever it was, giving up would leave us away for ever
+                await _log_error(error)
+                await asyncio.sleep(_RECONNECT_SECONDS)
+            else:
+                break
+        if self.is_connected:
+            CONNECTED.set(1)
+            log.warning("NATS connection is back")
+            for tell in tuple(self.reconnected):
+                tell()
+
+    async def _process_err(self, err_msg: str) -> None:
+        # nats-py closes for good on most errors: an expired credential, a slow moment, a payload too large.
+        if any(known in err_msg.lower() for known in _NOT_FATAL):
+            await super()._process_err(err_msg)
+            return
+        error = nats.errors.Error(f"nats: {err_msg}")
+        await _log_error(error)
+        await self._process_op_err(error)
+
+    async def _read_loop(self) -> None:
+        await super()._read_loop()
+        if self.is_connected and self._reading_task is asyncio.current_task():
+            # It met a defect. Without this there would be silence until pings are missed.
+            await self._process_op_err(nats.errors.ProtocolError())
+
+    async def _process_headers(self, headers: Any) -> dict[str, str] | None:
+        try:
+            return await super()._process_headers(headers)
+        except (ValueError, IndexError):  # a publisher's headers are not parsed by the server
+            return None
+
+    def _build_message(
+        self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: dict[str, str] | None
+    ) -> Msg:
+        whole = subject.decode(errors="replace").encode()  # a subject need not be UTF-8
+        message: Msg = super()._build_message(sid, whole, reply, data, headers)
+        return message
+
+
+async def _log_error(error: Exception) -> None:
+    # Where a permission is missing, this callback is the only one that learns of it.
+    log.error("NATS: %s: %s", type(error).__name__, error)
