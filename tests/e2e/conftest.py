@@ -9,10 +9,10 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, AsyncExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc.aio
 import pytest
@@ -20,10 +20,11 @@ import yaml
 
 from keyferry.kube import Json, Kube, connect
 from keyferry.testing import services
+from keyferry.testing.kube import KubeAPI, crds
 from keyferry.testing.kubelet import Kubelet, csi_driver, pod_manifest
 from keyferry.testing.nats import nats_server
 from keyferry.testing.services import NodeDriver, Service
-from keyferry.testing.stack import KubeProcess, Stack, stack
+from keyferry.testing.stack import CRDS, KubeProcess, Stack, stack
 from node_driver import mounts
 
 AUDIENCES = ("keyferry", "vault", "sts.amazonaws.com")
@@ -234,6 +235,42 @@ def settle(servers: Stack, kube: Kube) -> Settle:
         return world
 
     return make
+
+
+@dataclass(frozen=True)
+class Apart:
+    """A world whose bus, fetcher, node and Kubernetes API are its own; the API runs in the test's event loop."""
+
+    api: KubeAPI
+    world: World
+    fetcher: Service
+
+
+@pytest.fixture
+async def apart(own: Stack, settle: Settle) -> AsyncIterator[Apart]:
+    """A cluster whose Kubernetes API a test may break."""
+    async with AsyncExitStack() as exits:
+        api = await exits.enter_async_context(KubeAPI(crds=crds.load(CRDS)))
+        described = KubeProcess(own.kube.process, api.url, api.kubeconfig, api.ca_pem)
+        cluster = replace(own, kube=described)
+        # In threads, for the services ask the API of this loop while they start.
+        fetcher = await enter(exits, cluster.fetcher(KEYFERRY_VAULT_TIMEOUT="3s"))
+        node = await enter(exits, cluster.node_driver())
+        kube = await exits.enter_async_context(connect(api.kubeconfig, user_agent="e2e"))
+        world = await settle(node, kube=kube, api=described)
+        await world.secret("db", user="app", password="tiger")
+        await world.vault_class()
+        yield Apart(api, world, fetcher)
+
+
+T = TypeVar("T")
+
+
+async def enter(exits: AsyncExitStack, running: AbstractContextManager[T]) -> T:
+    """Enter a blocking context in a thread; it is left in one as well."""
+    entered = await asyncio.to_thread(running.__enter__)
+    exits.push_async_callback(asyncio.to_thread, running.__exit__, None, None, None)
+    return entered
 
 
 @pytest.fixture

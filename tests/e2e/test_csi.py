@@ -95,21 +95,23 @@ async def test_not_offered(node: NodeDriver, service: str, method: str) -> None:
     assert code == "UNIMPLEMENTED"
 
 
+def clears(*fields: str) -> Change:
+    def change(request: csi.NodePublishVolumeRequest) -> None:
+        for field in fields:
+            request.ClearField(field)
+
+    return change
+
+
 MISSING: dict[str, tuple[Change, str]] = {
     "all": (lambda r: r.Clear(), "Volume ID missing in request"),
-    "volume id": (lambda r: r.ClearField("volume_id"), "Volume ID missing in request"),
-    "target": (lambda r: r.ClearField("target_path"), "Target path missing in request"),
-    "target and capability": (
-        lambda r: (r.ClearField("target_path"), r.ClearField("volume_capability")),
-        "Target path missing in request",
-    ),
-    "capability": (lambda r: r.ClearField("volume_capability"), "Volume capability missing in request"),
-    "capability and context": (
-        lambda r: (r.ClearField("volume_capability"), r.ClearField("volume_context")),
-        "Volume capability missing in request",
-    ),
+    "volume id": (clears("volume_id"), "Volume ID missing in request"),
+    "target": (clears("target_path"), "Target path missing in request"),
+    "target and capability": (clears("target_path", "volume_capability"), "Target path missing in request"),
+    "capability": (clears("volume_capability"), "Volume capability missing in request"),
+    "capability and context": (clears("volume_capability", "volume_context"), "Volume capability missing in request"),
     "context": (lambda r: r.volume_context.clear(), "Volume attributes missing in request"),
-    "readonly": (lambda r: r.ClearField("readonly"), "Readonly is not true in request"),
+    "readonly": (clears("readonly"), "Readonly is not true in request"),
     "class": (lambda r: r.volume_context.pop("secretProviderClass"), "secretProviderClass is not set"),
     "ephemeral": (lambda r: r.volume_context.pop(INFO + "ephemeral"), "podInfoOnMount: true"),
     "pod name": (lambda r: r.volume_context.pop(INFO + "pod.name"), INFO + "pod.name missing"),

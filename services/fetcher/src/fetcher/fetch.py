@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from fetcher import contents
 from fetcher.classes import Classes, ServiceAccounts
 from fetcher.coalesce import Coalescer
-from fetcher.identity import TokenVerifier
+from fetcher.identity import TokenVerifier, check_bearer
 from fetcher.provider import Provider, ProviderRequest
 from keyferry import telemetry
 from keyferry.bus import Bus, Delivery
@@ -83,6 +83,8 @@ class Fetch:
         with telemetry.phase("verify"):
             ask = request.open(keys.opener(request.ask))
             await self.tokens.verify(ask.tokens.get(TOKEN_AUDIENCE, ""), pod=ask.pod, node=request.node)
+            for audience in ask.tokens.keys() - {TOKEN_AUDIENCE}:
+                check_bearer(ask.tokens[audience], audience=audience, pod=ask.pod)
         spc = await self.classes.get(ask.pod.namespace, ask.secret_provider_class)
         try:
             content = await self._content(keys, spc, ask, delivery.deadline)
