@@ -10,6 +10,7 @@ import uvloop
 from nats.aio.client import Client
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig
+from nats.js.errors import NotFoundError
 from prometheus_client import REGISTRY
 
 from keyferry import streams
@@ -59,7 +60,8 @@ class Admin:
             max_deliver=-1,
             max_waiting=512,
         )
-        await self.context.delete_consumer(consumer.stream, consumer.durable)
+        with suppress(NotFoundError):
+            await self.context.delete_consumer(consumer.stream, consumer.durable)
         await self.context.add_consumer(consumer.stream, config)
         return replace(consumer, ack_wait=ack_wait)
 

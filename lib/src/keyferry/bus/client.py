@@ -35,6 +35,7 @@ class Connection(Client):
     def __init__(self) -> None:
         super().__init__()
         self.reconnected: set[Callable[[], None]] = set()
+        self._said = ""
 
     async def open(self, url: str, **options: Any) -> None:
         """Make the first connection; later ones are tried for ever.
@@ -49,7 +50,7 @@ class Connection(Client):
                     max_reconnect_attempts=-1,
                     reconnect_time_wait=_RECONNECT_SECONDS,
                     ping_interval=_PING_SECONDS,
-                    error_cb=_log_error,
+                    error_cb=self._complain,
                     **options,
                 )
         except BaseException:
@@ -66,6 +67,8 @@ class Connection(Client):
         with suppress(nats.errors.Error, TimeoutError):
             if self.is_connected:
                 await self.flush(timeout=_FLUSH_SECONDS)
+        if not self.is_connected:  # nats-py would write it to a closed transport, which raises
+            self._pending, self._pending_data_size = [], 0
         await super().close()
 
     async def publish(
@@ -93,15 +96,23 @@ class Connection(Client):
             try:
                 await super()._attempt_reconnect()
             except Exception as error:  # noqa: BLE001 - whatever it was, giving up would leave us away for ever
-                await _log_error(error)
+                await self._complain(error)
                 await asyncio.sleep(_RECONNECT_SECONDS)
             else:
                 break
         if self.is_connected:
             CONNECTED.set(1)
+            self._said = ""
             log.warning("NATS connection is back")
             for tell in tuple(self.reconnected):
                 tell()
+
+    async def _complain(self, error: Exception) -> None:
+        # Where a permission is missing, this callback is the only one that learns of it.
+        text = f"{type(error).__name__}: {error}"
+        if text != self._said:  # an outage is one line, not one a second
+            log.error("NATS: %s", text)
+        self._said = text
 
     async def _process_err(self, err_msg: str) -> None:
         # nats-py closes for good on most errors: an expired credential, a slow moment, a payload too large.
@@ -109,7 +120,7 @@ class Connection(Client):
             await super()._process_err(err_msg)
             return
         error = nats.errors.Error(f"nats: {err_msg}")
-        await _log_error(error)
+        await self._complain(error)
         await self._process_op_err(error)
 
     async def _read_loop(self) -> None:
@@ -130,8 +141,3 @@ class Connection(Client):
         whole = subject.decode(errors="replace").encode()  # a subject need not be UTF-8
         message: Msg = super()._build_message(sid, whole, reply, data, headers)
         return message
-
-
-async def _log_error(error: Exception) -> None:
-    # Where a permission is missing, this callback is the only one that learns of it.
-    log.error("NATS: %s: %s", type(error).__name__, error)

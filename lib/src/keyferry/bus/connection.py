@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 import nats.errors
 
@@ -152,8 +153,9 @@ async def connect(
             inbox_prefix=prefix,
         )
     except (OSError, nats.errors.Error) as error:
+        servers = ", ".join(urlsplit(server).netloc.rpartition("@")[2] or server for server in url.split(","))
         raise BusUnavailable(
-            f"NATS cannot be reached ({error}): check the servers, the credentials and the network policy"
+            f"NATS cannot be reached at {servers} ({error}): check the servers, the credentials and the network policy"
         ) from None
     try:
         requests = Requests(client, prefix, attempt_seconds)

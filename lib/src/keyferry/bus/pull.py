@@ -138,8 +138,10 @@ class Pull:
             self._refused = False
         elif status == "408":  # this pull request has expired; the rest of its batch is free again
             self._asked = max(0, self._asked - int(headers.get("Nats-Pending-Messages", self._asked)))
-        else:  # 503: no such consumer, or no leader for it yet; 409: consumer deleted, server shutting down
-            self._refuse(f"{status} {headers.get('Description', '').strip()}")
+        elif status == "503":  # nobody listens
+            self._refuse("there is none (run `python -m keyferry.streams`), or it has no leader yet")
+        else:  # 409: consumer deleted, server shutting down
+            self._refuse(f"{status} {headers.get('Description', '')}")
 
     def _refuse(self, why: str) -> None:
         if not self._refused:
