@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -116,6 +117,24 @@ async def test_a_token_for_another_audience_is_denied(vault: Vault, asks: Callab
     """The role binds the audience; the token came under the name vault all the same."""
     with pytest.raises(AccessDenied, match="logging in to Vault"):
         await vault.fetch(await asks("web", audience="elsewhere"))
+
+
+async def test_a_role_without_audience_takes_the_token_for_the_api_server(
+    vault: Vault, kube: Kube, tenant: Tenant, mount: str, asks: Callable[..., Any]
+) -> None:
+    """Such a role asks the cluster for a review that holds for the API server's audience only."""
+    await tenant.bao.kubernetes_role(
+        "unbound", accounts=["web"], namespaces=["default"], policies=[tenant.name], mount=mount
+    )
+    request = await asks("web", roleName="unbound")
+    issued = await kube.call("POST", "/api/v1/namespaces/default/serviceaccounts/web/token", body={"spec": {}})
+    assert issued is not None
+
+    with pytest.raises(AccessDenied):
+        await vault.fetch(request)
+    (secret,) = await vault.fetch(replace(request, tokens={**request.tokens, "": issued["status"]["token"]}))
+
+    assert secret.contents == b"horse"
 
 
 async def test_a_cluster_that_does_not_answer_looks_like_a_denial(
