@@ -137,6 +137,9 @@ class World:
         return self.node.kubelet_root / "plugins" / "csi-secrets-store" / "volumes"
 
 
+Until = Callable[..., Awaitable[None]]
+
+
 @pytest.fixture(scope="session")
 def place() -> Iterator[Path]:
     """A folder with a short name, for sockets lie below it; in the end nothing is mounted there."""
@@ -206,6 +209,26 @@ async def kube(servers: Stack) -> AsyncIterator[Kube]:
     """The administrator's client."""
     async with connect(servers.kube.kubeconfig, user_agent="e2e") as kube:
         yield kube
+
+
+async def until(claim: Callable[[], bool | Awaitable[bool]], *, within: float = 10.0) -> None:
+    """Wait for something to become true.
+
+    Raises:
+        TimeoutError: it does not.
+    """
+    async with asyncio.timeout(within):
+        while True:
+            told = claim()
+            if told if isinstance(told, bool) else await told:
+                return
+            await asyncio.sleep(0.02)
+
+
+@pytest.fixture(name="until")
+def waits() -> Until:
+    """Waits for something that another process does."""
+    return until
 
 
 Settle = Callable[..., Awaitable[World]]

@@ -32,7 +32,8 @@ class Requests:
         self._nats = client
         self._inbox = inbox
         self._attempt_seconds = attempt_seconds
-        self._waiting: dict[str, asyncio.Future[Msg]] = {}
+        # Queues, not futures: a true reply right behind a forged one must not be lost.
+        self._waiting: dict[str, asyncio.Queue[Msg]] = {}
 
     async def listen(self) -> None:
         """Begin to take replies."""
@@ -50,13 +51,13 @@ class Requests:
     ) -> T:
         """See `keyferry.bus.Bus.request`."""
         attempt = 0
+        replies = self._waiting[request_id] = asyncio.Queue()
         try:
             while True:
                 attempt += 1
-                reply = self._waiting[request_id] = asyncio.get_running_loop().create_future()
                 with telemetry.span(f"send {destination}", telemetry.Kind.PRODUCER, messaging("send", destination)):
                     await self._publish_request(subject, payload, request_id, attempt, deadline)
-                found = await self._await_reply(reply, request_id, accept, deadline)
+                found = await self._await_reply(replies, request_id, accept, deadline)
                 if found is not None:
                     PUBLISHED.labels(destination, "answered").inc()
                     return found
@@ -82,14 +83,14 @@ class Requests:
             raise refused(error) from None
 
     async def _await_reply(
-        self, reply: asyncio.Future[Msg], request_id: str, accept: Callable[[bytes], T], deadline: float
+        self, replies: asyncio.Queue[Msg], request_id: str, accept: Callable[[bytes], T], deadline: float
     ) -> T | None:
         attempt_ends = time.time() + self._attempt_seconds
         while True:
             left = min(attempt_ends, deadline) - time.time()
             try:
                 async with asyncio.timeout(left):
-                    message = await reply
+                    message = await replies.get()
             except TimeoutError:
                 if time.time() < deadline:
                     return None
@@ -103,14 +104,11 @@ class Requests:
                     return accept(message.data)
             except UntrustedMessage as error:
                 log.error("a reply was refused: %s", error.message, extra={"request_id": request_id})  # noqa: TRY400
-                reply = self._waiting[request_id] = asyncio.get_running_loop().create_future()
 
     async def _take(self, message: Msg) -> None:
         waiting = self._waiting.get(message.subject.rpartition(".")[2].removeprefix("ack-"))
-        if waiting is None or waiting.done():
-            return
-        if not (_is_ack(message) and is_good(message)):
-            waiting.set_result(message)
+        if waiting is not None and not (_is_ack(message) and is_good(message)):
+            waiting.put_nowait(message)
 
     async def _connected(self, deadline: float) -> None:
         give_up = min(deadline, time.time() + _RECONNECT_SECONDS)
