@@ -169,7 +169,7 @@ def servers(place: Path) -> Iterator[Stack]:
         async with connect(running.kube.kubeconfig, user_agent="e2e") as kube:
             await kube.post("/apis/storage.k8s.io/v1/csidrivers", csi_driver(*AUDIENCES))
 
-    with stack(place) as running:
+    with stack(place, aws_auth=True) as running:
         asyncio.run(furnish(running))
         yield running
 
@@ -177,7 +177,7 @@ def servers(place: Path) -> Iterator[Stack]:
 @pytest.fixture(scope="session")
 def fetcher(servers: Stack) -> Iterator[Service]:
     """A fetcher."""
-    with servers.fetcher(KEYFERRY_VAULT_TIMEOUT="3s") as running:
+    with servers.fetcher(KEYFERRY_VAULT_TIMEOUT="3s", AWS_REGION="us-west-2") as running:
         yield running
 
 

@@ -145,7 +145,7 @@ class Kubelet:
             "apiVersion": "authentication.k8s.io/v1",
             "kind": "TokenRequest",
             "spec": {
-                "audiences": [audience],
+                "audiences": [audience] if audience else [],  # the empty one stands for the API server's own
                 "expirationSeconds": seconds,
                 "boundObjectRef": {
                     "apiVersion": "v1",
