@@ -46,7 +46,7 @@ def test_upstreams_example_is_understood() -> None:
     """The least that a class must say."""
     found = parse(CLASS, VaultSettings())
 
-    assert (found.role, found.audience) == ("app", "")
+    assert (found.role, found.audience) == ("app", "vault")
     assert found.server == Server("https://vault:8200", "", "kubernetes", Tls())
     assert found.objects == (Object("password", "password", Call("GET", "secret/data/app"), "password", "utf-8", None),)
 

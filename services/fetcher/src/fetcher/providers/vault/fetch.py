@@ -6,7 +6,6 @@ import asyncio
 import math
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any
 
 from fetcher.provider import ProviderRequest, Secret
@@ -18,11 +17,6 @@ from fetcher.providers.vault.objects import Call, Object
 from fetcher.providers.vault.parameters import Parameters, parse
 from fetcher.providers.vault.settings import VaultSettings
 from keyferry.errors import AccessDenied, KeyferryError, ProviderUnavailable
-
-DEFAULT_AUDIENCES = ("vault", "")
-"""Of the tokens that may log in where a class names no audience, in this order: one for Vault alone, then, for a role
-that binds no audience, one for the API server itself (it takes a ``tokenRequests`` entry without audience to get it).
-"""
 
 _CALLS_AT_A_TIME = 8  # of one fetch: a class of a thousand objects leaves room for others
 
@@ -75,7 +69,7 @@ class _Reader:
         self._began = clock()
         self._objects = parameters.objects
         self._request = request
-        self._jwts = _jwts(request, parameters.audience)
+        self._jwt = request.token(parameters.audience)
         pod = request.pod
         self._identity = Identity(
             parameters.server, parameters.role, parameters.audience, pod.namespace, pod.service_account
@@ -110,21 +104,11 @@ class _Reader:
         return document(answer, doing)
 
     async def _token(self, *, refused: Token | None = None) -> Token:
-        return await self._tokens.get(self._identity, self._log_in, refused=refused)
-
-    async def _log_in(self) -> Token:
-        *others, last = self._jwts
-        for jwt in others:
-            with suppress(AccessDenied):
-                return await log_in(self._client.send, self._identity, jwt, self._clock)
-        return await log_in(self._client.send, self._identity, last, self._clock)
-
-
-def _jwts(request: ProviderRequest, audience: str) -> list[str]:
-    if audience:
-        return [request.token(audience)]
-    found = [request.tokens[name] for name in DEFAULT_AUDIENCES if request.tokens.get(name)]
-    return found or [request.token(DEFAULT_AUDIENCES[0])]
+        return await self._tokens.get(
+            self._identity,
+            lambda: log_in(self._client.send, self._identity, self._jwt, self._clock),
+            refused=refused,
+        )
 
 
 def _secrets(objects: Sequence[Object], answers: dict[Call, dict[str, Any] | KeyferryError]) -> list[Secret]:

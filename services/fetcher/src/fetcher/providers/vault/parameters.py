@@ -11,6 +11,7 @@ from fetcher.provider import Problems
 from fetcher.providers.vault.objects import Object, misspelt, parse_objects
 from fetcher.providers.vault.settings import VaultSettings
 
+DEFAULT_AUDIENCE = "vault"
 PARAMETERS = (
     "roleName",
     "vaultAddress",
@@ -66,14 +67,7 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
-    """A class, understood.
-
-    Attributes:
-        role: Which role of Vault's to log in as.
-        audience: Of the pod's token that logs in; empty where the class leaves the choice to us.
-        server: Which Vault, and how.
-        objects: What to read.
-    """
+    """A class, understood. ``audience`` is that of the pod's token that logs in as ``role``."""
 
     role: str
     audience: str
@@ -96,7 +90,7 @@ def parse(parameters: Mapping[str, str], settings: VaultSettings) -> Parameters:
     server = _server(parameters, settings, problems)
     objects = parse_objects(parameters.get("objects", ""), problems)
     problems.raise_any()
-    return Parameters(role, parameters.get("audience", ""), server, objects)
+    return Parameters(role, parameters.get("audience") or DEFAULT_AUDIENCE, server, objects)
 
 
 def _server(parameters: Mapping[str, str], settings: VaultSettings, problems: Problems) -> Server:
