@@ -10,7 +10,6 @@ import os
 import sys
 from dataclasses import dataclass
 
-import nats
 import nats.errors
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
@@ -18,6 +17,7 @@ from nats.js.errors import Error as JetStreamError
 from nats.js.errors import NotFoundError
 
 from keyferry.bus import Consumer
+from keyferry.bus.client import Connection
 from keyferry.settings import SettingsError, count, load, setting
 
 MOUNTS = Consumer("FETCH", "fetch-mount", "keyferry.fetch.mount.*", "keyferry.fetch.mount")
@@ -87,9 +87,10 @@ async def ensure(settings: Settings) -> None:
     """Create what is missing and update what differs.
 
     Raises:
-        nats.errors.Error: NATS cannot be reached or refuses.
+        nats.errors.Error, OSError: NATS cannot be reached or refuses.
     """
-    client = await nats.connect(settings.nats_url.split(","), name="keyferry-streams", max_reconnect_attempts=5)
+    client = Connection()
+    await client.open(settings.nats_url, name="keyferry-streams")
     try:
         context = client.jetstream()
         for config in streams(settings):

@@ -77,7 +77,7 @@ async def test_a_restart_of_nats_is_survived(own: Nats, crash: bool) -> None:
     async with connect(own.url, name="fetcher") as bus, asking(own.url) as node, consuming(bus, answering(bus)):
         assert await node.ask("before") == b"answer"
         await asyncio.to_thread(own.process.kill if crash else own.process.stop)
-        during = asyncio.create_task(node.ask("during"))
+        during = asyncio.create_task(node.ask("during", within=8.0))
         await asyncio.to_thread(own.process.start)
 
         assert await during == b"answer"
@@ -253,6 +253,7 @@ async def test_headers_of_an_attacker_are_survived(
         await admin.settled()
 
     assert seen == [b"poison", b"r-1"]
+    assert (bus._nats.stats["reconnects"], node.bus._nats.stats["reconnects"]) == (0, 0)
 
 
 async def test_subjects_of_an_attacker_are_survived(bus: Bus, node: Node, admin: Admin, nats: Nats) -> None:
@@ -280,6 +281,61 @@ async def test_a_refusal_of_the_server_does_not_end_the_connection(bus: Bus, nod
 
         assert await node.ask("after") == b"answer"
         assert bus._nats.stats["reconnects"] == 1
+
+
+async def test_a_defect_of_the_client_library_does_not_end_the_connection(bus: Bus, node: Node) -> None:
+    """nats-py stops reading at an exception it does not know, and says nothing: we connect again."""
+
+    async def stumble(_: bytes) -> None:
+        del bus._nats._ps.parse
+        raise LookupError
+
+    async with consuming(bus, answering(bus)):
+        assert await node.ask("before") == b"answer"
+        bus._nats._ps.parse = stumble  # type: ignore[method-assign,assignment]  # the library's, for one call
+
+        assert await node.ask("after", within=8.0) == b"answer"
+        assert bus._nats.stats["reconnects"] == 1
+
+
+async def test_a_socket_that_is_closed_under_us_is_told_as_the_bus(bus: Bus, node: Node) -> None:
+    """Whoever publishes at that moment gets our error, not the event loop's; then the connection is back."""
+
+    async def reply() -> str:
+        try:
+            await bus.reply("somewhere", b"")
+        except BusUnavailable:
+            return "told"
+        return "sent"
+
+    async with consuming(bus, answering(bus)):
+        assert await node.ask("before") == b"answer"
+        bus._nats._flusher_task.cancel()  # type: ignore[union-attr]  # it runs
+        bus._nats._transport.close()  # type: ignore[union-attr]  # it is open
+        await asyncio.sleep(0)
+        assert {await reply() for _ in range(5)} == {"told"}
+
+        assert await node.ask("after", within=8.0) == b"answer"
+
+
+async def test_a_stranger_on_natss_port_is_survived(own: Nats) -> None:
+    """What is no NATS server, met while reconnecting, is left for the real one when that is back."""
+    met = asyncio.Event()
+
+    async def stranger(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"INFO []\r\n")
+        await writer.drain()
+        writer.close()
+        met.set()
+
+    async with connect(own.url, name="fetcher") as bus, asking(own.url) as node, consuming(bus, answering(bus)):
+        await asyncio.to_thread(own.process.kill)
+        async with await asyncio.start_server(stranger, "127.0.0.1", urlsplit(own.url).port):
+            await met.wait()
+            await asyncio.sleep(0.2)
+        await asyncio.to_thread(own.process.start)
+
+        assert await node.ask("after", within=60.0) == b"answer"
 
 
 async def test_permissions_that_are_taken_away_and_given_back(tmp_path: Path) -> None:
