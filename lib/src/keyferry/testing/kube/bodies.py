@@ -57,6 +57,8 @@ def check_name(at: Target, item: Json) -> None:
         StatusError: 400, it is not.
     """
     name = item["metadata"].get("name", "")
+    if not name:
+        raise bad_request(f"the name of the object ({at.name} based on URL) was undeterminable: name must be provided")
     if name != at.name:
         raise bad_request(f"the name of the object ({name}) does not match the name on the URL ({at.name})")
 

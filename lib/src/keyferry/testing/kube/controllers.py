@@ -164,5 +164,6 @@ def _blocks(item: Json, uid: str) -> bool:
 
 
 def _disowned(item: Json, uid: str) -> Json:
-    owners = [owner for owner in item["metadata"]["ownerReferences"] if owner["uid"] != uid]
-    return item | {"metadata": item["metadata"] | {"ownerReferences": owners}}
+    meta = dict(item["metadata"])
+    owners = [owner for owner in meta.pop("ownerReferences") if owner["uid"] != uid]
+    return item | {"metadata": meta | ({"ownerReferences": owners} if owners else {})}

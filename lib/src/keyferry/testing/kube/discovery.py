@@ -32,6 +32,13 @@ def answer(catalog: Catalog, path: str, address: str) -> Json | None:
     return None
 
 
+def paths(catalog: Catalog) -> set[str]:
+    """Where discovery documents are."""
+    groups = {f"/apis/{row.group}" for row in catalog if row.group}
+    versions = {f"/apis/{row.api_version}" for row in catalog if row.group}
+    return {"/api", "/api/v1", "/apis"} | groups | versions
+
+
 def _group(catalog: Catalog, group: str) -> Json:
     versions = dict.fromkeys(row.version for row in catalog if row.group == group)
     # As the real server orders them: v1 before v1beta1 before v1alpha1.

@@ -49,7 +49,7 @@ def applied(call: Call, stored: Json | None, writer: apply.Writer) -> tuple[Json
     """
     at = call.target
     resource = at.resource
-    config = _configuration(call)
+    config = _configuration(call, exists=stored is not None)
     live: Json = {"apiVersion": resource.api_version, "kind": resource.kind, "metadata": {"name": at.name}}
     if at.namespace:
         live["metadata"]["namespace"] = at.namespace
@@ -66,7 +66,7 @@ def applied(call: Call, stored: Json | None, writer: apply.Writer) -> tuple[Json
     return copy.deepcopy(item), fields
 
 
-def _configuration(call: Call) -> Json:
+def _configuration(call: Call, *, exists: bool) -> Json:
     at, config = call.target, call.body
     if not call.query.get("fieldManager"):
         raise invalid(_OPTIONS, "", [required("fieldManager", "is required for apply patch")])
@@ -77,7 +77,8 @@ def _configuration(call: Call) -> Json:
     if (config.get("metadata") or {}).get("managedFields"):
         raise bad_request("metadata.managedFields must be nil")
     config = placed(at, copy.deepcopy(config))
-    config["metadata"].setdefault("name", at.name)
+    if exists:
+        config["metadata"].setdefault("name", at.name)
     check_name(at, config)
     if at.resource.schema is not None:
         reason = schema.untyped(config, at.resource.schema)

@@ -91,13 +91,13 @@ def target(catalog: Catalog, path: str) -> Target | None:
 def in_built_in_group(catalog: Catalog, path: str) -> bool:
     """Whether a path that names no resource lies in a group that has some without a CRD."""
     match path.strip("/").split("/"):
-        case ["api", version, *_]:
+        case ["api", _, *_]:
             group = ""
-        case ["apis", group, version, *_]:
+        case ["apis", group, *_]:
             pass
         case _:
             return False
-    return any((row.group, row.version) == (group, version) and not row.custom for row in catalog)
+    return any(row.group == group and not row.custom for row in catalog)
 
 
 class _PlainLoader(yaml.CSafeLoader):

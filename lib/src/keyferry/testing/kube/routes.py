@@ -172,7 +172,10 @@ class Routes:
             return _success(found)
         if requests.in_built_in_group(self.catalog, request.path):
             raise StatusError(HTTPStatus.NOT_FOUND, "NotFound", "the server could not find the requested resource")
-        return web.Response(status=HTTPStatus.NOT_FOUND, text="404 page not found\n")
+        if request.path.startswith("/apis/"):
+            return web.Response(status=HTTPStatus.NOT_FOUND, text="404 page not found\n")
+        known = [*_OPEN, *discovery.paths(self.catalog)]
+        return _success({"paths": sorted(known)}, HTTPStatus.OK if request.path == "/" else HTTPStatus.NOT_FOUND)
 
 
 def _line(event: Json) -> bytes:

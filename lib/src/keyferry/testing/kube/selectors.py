@@ -1,7 +1,7 @@
 """Label and field selectors: from a query parameter to a test on objects."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from keyferry.testing.kube.status import bad_request
@@ -9,6 +9,7 @@ from keyferry.testing.kube.status import bad_request
 Json = dict[str, Any]
 Test = Callable[[Json], bool]
 
+_EVERY = ("metadata.name", "metadata.namespace")
 _REQUIREMENT = re.compile(
     r"\s*(?:(?P<absent>!)\s*(?P<lone>[\w./-]+)"
     r"|(?P<key>[\w./-]+)\s*(?:(?P<op>==|=|!=)\s*(?P<value>[\w.-]*)|\s(?P<set>in|notin)\s*\((?P<values>[^()]*)\))?)"
@@ -53,21 +54,28 @@ def _labels_of(item: Json) -> Json:
     return found
 
 
-def fields(selector: str, supported: Iterable[str]) -> Test:
+def fields(selector: str, supported: Collection[str]) -> Test:
     """A test for a fieldSelector: `path=value`, `path==value` and `path!=value`, all of which must hold.
 
     Raises:
         StatusError: 400, it cannot be parsed or names a field that this kind does not select by.
     """
-    allowed, tests = set(supported), []
+    tests = []
     for term in filter(None, selector.split(",")):
         path, op, value = re.split(r"(!=|==|=)", term, maxsplit=1) if "=" in term else (term, "", "")
         if not op:
             raise bad_request(f"invalid selector: '{term}'; can't understand '{term}'")
-        if path not in allowed:
-            raise bad_request(f"field label not supported: {path}")
+        if path not in supported:
+            raise bad_request(_unsupported(path, supported))
         tests.append((path.split("."), value, op != "!="))
     return lambda item: all((_at(item, path) == value) is equal for path, value, equal in tests)
+
+
+def _unsupported(path: str, supported: Collection[str]) -> str:
+    if len(supported) > len(_EVERY):
+        return f"field label not supported: {path}"
+    names = ", ".join(f'"{name}"' for name in supported)
+    return f'"{path}" is not a known field selector: only {names}'
 
 
 def _at(item: Json, path: list[str]) -> str:
