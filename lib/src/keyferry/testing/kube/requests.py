@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from keyferry.testing.kube import protobuf
 from keyferry.testing.kube.catalog import Catalog, Resource
 from keyferry.testing.kube.status import StatusError, bad_request, not_found, unsupported_media_type
 
@@ -14,6 +15,7 @@ Json = dict[str, Any]
 
 LARGEST_BODY = 3 * 1024 * 1024
 _NAMESPACE_SUBRESOURCES = frozenset({"status", "finalize"})
+_FORMATS = ("application/json", "application/yaml")
 _YAML = ("application/yaml", "application/apply-patch+yaml")
 
 
@@ -100,6 +102,13 @@ def in_built_in_group(catalog: Catalog, path: str) -> bool:
     return any(row.group == group and not row.custom for row in catalog)
 
 
+def _from_protobuf(body: bytes) -> Json:
+    found = protobuf.decoded(body)
+    if found is None:
+        raise unsupported_media_type(_FORMATS)
+    return found
+
+
 class _PlainLoader(yaml.CSafeLoader):
     """YAML as JSON has it: dates stay strings."""
 
@@ -120,9 +129,11 @@ def decoded(body: bytes, content_type: str) -> Any:
         raise StatusError(413, "RequestEntityTooLarge", f"Request entity too large: limit is {LARGEST_BODY}")
     if not body:
         return None
-    if "protobuf" in content_type or "cbor" in content_type:
-        raise unsupported_media_type(["application/json", "application/yaml"])
+    if "cbor" in content_type:
+        raise unsupported_media_type(_FORMATS)
     try:
+        if "protobuf" in content_type:
+            return _from_protobuf(body)
         return yaml.load(body, _PlainLoader) if content_type in _YAML else json.loads(body)  # noqa: S506 - a safe one
-    except (ValueError, yaml.YAMLError) as error:
+    except (ValueError, IndexError, yaml.YAMLError) as error:
         raise bad_request(f"couldn't get version/kind; json parse error: {error}") from error

@@ -23,6 +23,7 @@ Json = dict[str, Any]
 
 _DISCOVERY, _KEYS = "/.well-known/openid-configuration", "/openid/v1/jwks"
 _ONLY_CREATED = ("token", "binding")
+_KEYS_TYPE = "application/jwk-set+json"
 _CACHED = "public, max-age=3600"
 _HEALTH = ("/healthz", "/livez", "/readyz")
 _OPEN = (*_HEALTH, "/version", _DISCOVERY, _KEYS)
@@ -160,8 +161,7 @@ class Routes:
         if request.path in _HEALTH:
             return web.Response(text="ok")
         if request.path == _KEYS:
-            headers = {"Content-Type": "application/jwk-set+json", "Cache-Control": _CACHED}
-            return web.Response(body=json.dumps(self.issuer.key_set()).encode(), headers=headers)
+            return self._keys(request)
         if request.path == _DISCOVERY:
             found: Json | None = self.issuer.discovery(f"{request.scheme}://{request.host}{_KEYS}")
         elif request.path == "/version":
@@ -176,6 +176,14 @@ class Routes:
             return web.Response(status=HTTPStatus.NOT_FOUND, text="404 page not found\n")
         known = [*_OPEN, *discovery.paths(self.catalog)]
         return _success({"paths": sorted(known)}, HTTPStatus.OK if request.path == "/" else HTTPStatus.NOT_FOUND)
+
+    def _keys(self, request: web.Request) -> web.Response:
+        """The token keys, which a client that asks for plain JSON does not get: so it is on a real server."""
+        accepted = request.headers.get("Accept", "*/*")
+        if not any(kind in accepted for kind in (_KEYS_TYPE, "application/*", "*/*")):
+            raise StatusError(HTTPStatus.NOT_ACCEPTABLE, "NotAcceptable", "406: Not Acceptable")
+        headers = {"Content-Type": _KEYS_TYPE, "Cache-Control": _CACHED}
+        return web.Response(body=json.dumps(self.issuer.key_set()).encode(), headers=headers)
 
 
 def _line(event: Json) -> bytes:
