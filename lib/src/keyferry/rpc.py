@@ -29,31 +29,38 @@ from keyferry.errors import InternalError, KeyferryError, place
 
 log = logging.getLogger(__name__)
 
+_FOREVER = 1e9  # seconds
 _THREADS = 256  # a node runs at most 250 pods; a thread that waits costs some 50 KiB
 _BUCKETS = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0)
 
 CALLS = Counter("keyferry_rpc_total", "gRPC calls answered.", ["method", "code"])
 SECONDS = Histogram("keyferry_rpc_seconds", "Time to answer a gRPC call.", ["method"], buckets=_BUCKETS)
 
+# A provider plugin's own code is foreign text, and may even say OK.
+_STATUSES = {status.name: status for status in grpc.StatusCode if status is not grpc.StatusCode.OK}
+
+Call = concurrent.futures.Future[Message]
 Method = Callable[[Any, float], Coroutine[Any, Any, Message]]
 
 
 @asynccontextmanager
-async def serve(endpoint: str, services: dict[ServiceDescriptor, object]) -> AsyncIterator[None]:
+async def serve(endpoint: str, services: dict[ServiceDescriptor, object], *, grace: float = 5.0) -> AsyncIterator[None]:
     """Serve on a unix socket for as long as the block lasts.
 
     Args:
         endpoint: ``unix:///path``; a stale socket there is removed first, and the new one is for root alone.
         services: A servicer for each service. A method of it is a coroutine ``(request, deadline) -> response``, where
             the deadline is in Unix seconds, or ``bytes``: a constant answer. What it lacks is UNIMPLEMENTED.
+        grace: Seconds that calls in flight may take to end, after which they are cancelled.
     """
     path = Path(endpoint.removeprefix("unix://"))
     _make_way(path)
     pool = concurrent.futures.ThreadPoolExecutor(_THREADS, thread_name_prefix="rpc")
     server = grpc.server(pool, options=[("grpc.so_reuseport", 0)])
     loop = asyncio.get_running_loop()
+    calls: set[Call] = set()
     for descriptor, servicer in services.items():
-        handlers = {m.name: _handler(descriptor, m.name, servicer, loop) for m in descriptor.methods}
+        handlers = {m.name: _handler(descriptor, m.name, servicer, loop, calls) for m in descriptor.methods}
         found = {name: handler for name, handler in handlers.items() if handler is not None}
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(descriptor.full_name, found),))
     mask = os.umask(0o077)
@@ -65,7 +72,9 @@ async def serve(endpoint: str, services: dict[ServiceDescriptor, object]) -> Asy
     try:
         yield
     finally:
-        await asyncio.to_thread(server.stop(grace=5).wait)
+        await asyncio.to_thread(server.stop(grace).wait)
+        for call in tuple(calls):
+            call.cancel()  # nobody is told any more; a thread that waited on would keep the process
         pool.shutdown(wait=False, cancel_futures=True)
 
 
@@ -76,7 +85,7 @@ def _make_way(path: Path) -> None:
 
 
 def _handler(
-    descriptor: ServiceDescriptor, name: str, servicer: object, loop: asyncio.AbstractEventLoop
+    descriptor: ServiceDescriptor, name: str, servicer: object, loop: asyncio.AbstractEventLoop, calls: set[Call]
 ) -> grpc.RpcMethodHandler | None:
     method = getattr(servicer, name, None)
     if method is None:
@@ -85,7 +94,7 @@ def _handler(
         return _constant(method)
     request_class = GetMessageClass(descriptor.methods_by_name[name].input_type)
     return grpc.unary_unary_rpc_method_handler(
-        _bridge(f"{descriptor.full_name}/{name}", method, loop),
+        _bridge(f"{descriptor.full_name}/{name}", method, loop, calls),
         request_deserializer=request_class.FromString,
         response_serializer=lambda response: response.SerializeToString(),
     )
@@ -96,17 +105,19 @@ def _constant(answer: bytes) -> grpc.RpcMethodHandler:
 
 
 def _bridge(
-    full_name: str, method: Method, loop: asyncio.AbstractEventLoop
+    full_name: str, method: Method, loop: asyncio.AbstractEventLoop, calls: set[Call]
 ) -> Callable[[Any, grpc.ServicerContext], Message]:
     def call(request: Any, context: grpc.ServicerContext) -> Message:
-        left = context.time_remaining()
-        deadline = time.time() + left if left is not None else float("inf")
+        left = context.time_remaining()  # of a call without deadline: three hundred thousand million years
+        deadline = time.time() + left if left is not None and left < _FOREVER else float("inf")
         headers = dict(context.invocation_metadata()) if context.invocation_metadata() else {}
         future = asyncio.run_coroutine_threadsafe(_answer(full_name, method, request, deadline, headers), loop)
+        calls.add(future)
+        future.add_done_callback(calls.discard)
         try:
             return future.result()
         except KeyferryError as error:
-            context.abort(grpc.StatusCode[error.code], error.message)
+            context.abort(_STATUSES.get(error.code, grpc.StatusCode.UNKNOWN), error.message)
         except (concurrent.futures.CancelledError, asyncio.CancelledError):
             context.abort(grpc.StatusCode.UNAVAILABLE, "the driver is shutting down")
         raise AssertionError("abort raises")
@@ -118,11 +129,11 @@ async def _answer(full_name: str, method: Method, request: Any, deadline: float,
     start = time.perf_counter()
     service, _, name = full_name.rpartition("/")
     attributes = {"rpc.system": "grpc", "rpc.service": service, "rpc.method": name}
-    code = "OK"
+    code = "CANCELLED"
     try:
         with telemetry.span(full_name, telemetry.Kind.SERVER, attributes, parent=telemetry.extract(headers)):
             try:
-                return await method(request, deadline)
+                response = await method(request, deadline)
             except KeyferryError as error:
                 code = error.code
                 raise
@@ -130,6 +141,8 @@ async def _answer(full_name: str, method: Method, request: Any, deadline: float,
                 code = "INTERNAL"
                 log.error("%s met a defect: %s", name, place(error))  # noqa: TRY400 - its text may quote a secret
                 raise InternalError(f"the driver met a defect of its own ({place(error)}): see its log") from None
+            code = "OK"
+            return response
     finally:
         CALLS.labels(name, code).inc()
         SECONDS.labels(name).observe(time.perf_counter() - start)

@@ -14,9 +14,9 @@ from typing import Any, TypeVar
 
 import uvloop
 
-from keyferry.errors import KeyferryError
+from keyferry.errors import KeyferryError, place
 from keyferry.keys import KeyFileError
-from keyferry.settings import SettingsError, level, load, setting
+from keyferry.settings import SettingsError, address, level, load, setting
 from keyferry.telemetry import set_up_logs, set_up_traces
 
 log = logging.getLogger(__name__)
@@ -36,6 +36,7 @@ class ServiceSettings:
         "KEYFERRY_HTTP_ADDRESS",
         "where /healthz, /readyz and /metrics are served; port 0 takes a free one",
         default=":8095",
+        parse=address,
     )
     log_level: str = setting("KEYFERRY_LOG_LEVEL", "debug, info, warning or error", default="info", parse=level)
 
@@ -54,7 +55,8 @@ def run(serve: Serve[S], settings_class: type[S], *, name: str, environ: Mapping
         environ: The environment.
 
     Returns:
-        The exit status: 0 when told to stop, 1 on settings that cannot work (each problem is on standard error).
+        The exit status: 0 when told to stop, 1 on settings that cannot work (each problem is on standard error) and on
+        what cannot be survived (its place is logged, not its text).
     """
     try:
         settings = load(settings_class, environ)
@@ -73,6 +75,7 @@ def run(serve: Serve[S], settings_class: type[S], *, name: str, environ: Mapping
 
 async def _until_stopped(serve: Serve[S], settings: S, name: str) -> int:
     loop = asyncio.get_running_loop()
+    loop.set_exception_handler(_defect)
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
@@ -89,8 +92,9 @@ async def _until_stopped(serve: Serve[S], settings: S, name: str) -> int:
         await work
     except asyncio.CancelledError:
         return 0
-    except (KeyFileError, SettingsError) as error:
-        log.error("cannot start: %s", error)  # noqa: TRY400 - a configuration problem, no traceback
+    except Exception as error:  # noqa: BLE001 - the process ends; a traceback's text may quote a secret
+        for cause in _leaves(error):
+            log.critical("cannot go on: %s", _told(cause))
         return 1
     return 0
 
@@ -100,13 +104,35 @@ async def _retry_start(serve: Serve[S], settings: S) -> None:
     while True:
         try:
             await serve(settings)
-        except KeyferryError as error:
-            if error.retry_after is None:
+        except (KeyferryError, ExceptionGroup) as error:
+            causes = _leaves(error)
+            if not all(isinstance(cause, KeyferryError) and cause.retry_after is not None for cause in causes):
                 raise
-            log.warning("cannot start yet: %s", error.message)
+            for cause in causes:
+                log.warning("cannot start yet: %s", _told(cause))
             await asyncio.sleep(_RETRY_SECONDS)
         else:
             return
+
+
+def _leaves(error: BaseException) -> list[BaseException]:
+    """The errors that a task group has wrapped, or the error itself."""
+    if isinstance(error, BaseExceptionGroup):
+        return [leaf for inner in error.exceptions for leaf in _leaves(inner)]
+    return [error]
+
+
+def _told(error: BaseException) -> str:
+    if isinstance(error, KeyferryError | KeyFileError | SettingsError):
+        return str(error)
+    reason = f": {error.strerror}" if isinstance(error, OSError) and error.strerror else ""
+    return f"{place(error)}{reason}"
+
+
+def _defect(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Log what no task has awaited. asyncio's own would log its text, which may quote a secret."""
+    error = context.get("exception")
+    log.error("%s: %s", context["message"], place(error) if error else "no exception")
 
 
 def _freeze() -> None:

@@ -14,6 +14,7 @@ _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _SIZE = re.compile(r"(\d+)(Ki|Mi|Gi)?")
 _BYTES = {None: 1, "Ki": 1024, "Mi": 1024**2, "Gi": 1024**3}
+_LAST_PORT = 65535
 _LEVELS = {"debug", "info", "warning", "error"}
 _FLAGS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
@@ -108,6 +109,14 @@ def level(text: str) -> str:
     if text.lower() not in _LEVELS:
         raise ValueError(f'is "{text}": write debug, info, warning or error')
     return text.lower()
+
+
+def address(text: str) -> str:
+    """Where to listen."""
+    port = text.rpartition(":")[2]
+    if ":" not in text or not port.isdecimal() or int(port) > _LAST_PORT:
+        raise ValueError(f'is "{text}": write host:port, or :port for all interfaces')
+    return text
 
 
 def words(text: str) -> tuple[str, ...]:

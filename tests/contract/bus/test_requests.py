@@ -209,6 +209,20 @@ async def test_an_event_without_a_stream_is_told(bus: Bus, admin: Admin) -> None
         await bus.publish("keyferry.volume.n.v", b"event", destination="keyferry.volume")
 
 
+async def test_a_request_without_a_deadline_waits(bus: Bus, node: Node) -> None:
+    """As a gRPC call without one does; its consumer is told that it may take its time."""
+    seen: list[float] = []
+
+    async def look(delivery: Delivery) -> None:
+        seen.append(delivery.deadline)
+        await answering(bus)(delivery)
+
+    async with consuming(bus, look):
+        assert await node.ask("r-1", within=float("inf")) == b"answer"
+
+    assert seen == [float("inf")]
+
+
 async def test_a_deadline_travels_with_the_request(bus: Bus, node: Node) -> None:
     """The consumer knows until when the node waits, to the millisecond, and that it is the first delivery."""
     seen: list[Delivery] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -73,7 +74,8 @@ class Requests:
     ) -> None:
         headers = telemetry.carrier()
         headers[MESSAGE_ID] = f"{request_id}.{attempt}"
-        headers[DEADLINE] = str(int(deadline * 1000))
+        if math.isfinite(deadline):
+            headers[DEADLINE] = str(int(deadline * 1000))
         await self._connected(deadline)
         try:
             # The stream's acknowledgement comes to the same inbox as the reply, marked by the prefix: no second
