@@ -27,6 +27,7 @@ from keyferry.testing.services import NodeDriver, Service
 from keyferry.testing.stack import CRDS, KubeProcess, Stack, stack
 from node_driver import mounts
 
+NOT_FINAL = {"CANCELLED", "DEADLINE_EXCEEDED", "UNAVAILABLE", "RESOURCE_EXHAUSTED", "ABORTED"}
 AUDIENCES = ("keyferry", "vault", "sts.amazonaws.com")
 
 
@@ -116,6 +117,17 @@ class World:
         secret, _, key = where.partition(":")
         return {"objectName": file, "secretPath": self.path(secret), "secretKey": key}
 
+    async def mounted(self, pod: Json, class_name: str = "secrets", *, seconds: float = 120.0) -> Path:
+        """Mount as kubelet does, which asks again for as long as the error is not final (design.md, section 3)."""
+        async with asyncio.timeout(60.0):
+            while True:
+                try:
+                    return await self.kubelet.publish(pod, class_name, seconds=seconds)
+                except grpc.aio.AioRpcError as error:
+                    if error.code().name not in NOT_FINAL:
+                        raise
+                await asyncio.sleep(0.2)
+
     async def refused(self, attempt: Awaitable[Any], pod: Json) -> tuple[str, str]:
         """The code and text that an attempt to mount fails with, after making sure that it left nothing."""
         with pytest.raises(grpc.aio.AioRpcError) as raised:
@@ -190,8 +202,9 @@ def node(servers: Stack, fetcher: Service) -> Iterator[NodeDriver]:
 
 
 @contextmanager
-def bus_of_its_own(servers: Stack, directory: Path) -> Iterator[Stack]:
-    """The same servers around another bus: what runs on it, and what is in it, is the test's alone."""
+def another_bus(servers: Stack, place: Path) -> Iterator[Stack]:
+    """The same servers around another bus: what runs on it, and what is in it, is for one test alone."""
+    directory = place / uuid.uuid4().hex[:6]
     with nats_server(directory / "nats") as nats:
         services.prepare(nats.url, directory / "keys")
         yield replace(servers, directory=directory, nats=nats)
@@ -200,7 +213,14 @@ def bus_of_its_own(servers: Stack, directory: Path) -> Iterator[Stack]:
 @pytest.fixture
 def own(servers: Stack, place: Path) -> Iterator[Stack]:
     """A bus without services, for a test to start and break them."""
-    with bus_of_its_own(servers, place / uuid.uuid4().hex[:6]) as stack:
+    with another_bus(servers, place) as stack:
+        yield stack
+
+
+@pytest.fixture(scope="module")
+def breakable(servers: Stack, place: Path) -> Iterator[Stack]:
+    """A bus for the tests of a file, each of which leaves it as it found it."""
+    with another_bus(servers, place) as stack:
         yield stack
 
 

@@ -194,15 +194,29 @@ class Publisher:
 
     def _mount(self, target: str, undo: ExitStack) -> None:
         try:
-            os.makedirs(os.path.dirname(target), mode=0o750, exist_ok=True)  # noqa: PTH103, PTH120 - on the mount path
-            os.mkdir(target, 0o750)  # noqa: PTH102 - as above
-            undo.callback(os.rmdir, target)
-        except FileExistsError:
-            mounts.unmount(target)  # what a run that crashed before it could remember may have left
+            if _make(target):
+                undo.callback(os.rmdir, target)
+            else:
+                mounts.unmount(target)  # what a run that crashed before it could remember may have left
         except OSError as error:
             raise FailedToMount(f"cannot make the target path {target}: {error.strerror}") from None
         mounts.mount_tmpfs(target, size_bytes=self._limits.size_bytes, inodes=self._limits.inodes, mode=0o755)
         undo.callback(mounts.unmount, target)
+
+
+def _make(target: str) -> bool:
+    """Make the target directory, as CSI has it, and whatever is missing above; whether it was not there.
+
+    Raises:
+        OSError: when that is not possible.
+    """
+    try:
+        os.mkdir(target, 0o750)  # noqa: PTH102 - on the mount path: one system call, no object
+    except FileExistsError:
+        return False
+    except FileNotFoundError:
+        os.makedirs(target, mode=0o750)  # noqa: PTH103 - as above
+    return True
 
 
 def _in_place(target: str) -> bool:
