@@ -29,6 +29,7 @@ CRDS = Path(__file__).parents[3] / "deploy" / "crds"
 CLASSES = "/apis/secrets-store.csi.x-k8s.io/v1"
 DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 PATIENCE_SECONDS = 30.0
+_POLL_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class Cluster:
 
     kubeconfig: Path
     etcd_url: str = ""
+    is_emulator: bool = False
 
 
 @dataclass(frozen=True)
@@ -49,10 +51,12 @@ class Answer:
 
     @property
     def message(self) -> str:
+        """The Status's message."""
         return str(self.body["message"])
 
     @property
     def reason(self) -> str:
+        """The Status's reason."""
         return str(self.body.get("reason", ""))
 
 
@@ -67,15 +71,15 @@ class Api:
     headers: Mapping[str, str] = field(default_factory=dict)
 
     async def call(
-        self, method: str, path: str, body: Any = None, *, type: str = "application/json", **query: Any
+        self, method: str, path: str, body: Any = None, *, content_type: str = "application/json", **query: Any
     ) -> Answer:
         """One call; the path may hold {ns}. Query parameters as Kubernetes spells them; `accept` is the header."""
-        headers = {"Accept": query.pop("accept", "application/json"), "Content-Type": type}
+        headers = {"Accept": query.pop("accept", "application/json"), "Content-Type": content_type}
         pairs = [(name.rstrip("_"), str(value)) for name, value in query.items()]
         url = self.client.configuration.host + path.replace("{ns}", self.namespace)
-        response = await self.client.rest_client.request(
-            method, f"{url}?{urllib.parse.urlencode(pairs)}", headers=headers | await self._credentials(), body=body
-        )
+        headers |= await self._credentials()
+        url = f"{url}?{urllib.parse.urlencode(pairs)}"
+        response = await self.client.rest_client.request(method, url, headers, body)  # type: ignore[no-untyped-call]  # the client is not annotated
         text = (await response.read()).decode()
         return Answer(response.status, _parsed(text), response.headers)
 
@@ -85,29 +89,35 @@ class Api:
         return headers | dict(self.headers)
 
     async def make(self, path: str, body: Json, **query: Any) -> Json:
+        """Creates an object; what came of it."""
         answer = await self.call("POST", path, body, **query)
         assert answer.status == 201, answer.body
         made: Json = answer.body
         return made
 
     async def read(self, path: str, **query: Any) -> Json:
+        """Gets what must be there."""
         answer = await self.call("GET", path, **query)
         assert answer.status == 200, answer.body
         found: Json = answer.body
         return found
 
     async def names(self, path: str, **query: Any) -> list[str]:
+        """The names in a list, in its order."""
         return [item["metadata"]["name"] for item in (await self.read(path, **query))["items"]]
 
     async def revision(self, path: str) -> str:
+        """The resourceVersion of a list."""
         return str((await self.read(path))["metadata"]["resourceVersion"])
 
     async def apply(self, path: str, body: Json, manager: str, **query: Any) -> Answer:
-        type_ = "application/apply-patch+yaml"
-        return await self.call("PATCH", path, body, type=type_, fieldManager=manager, **query)
+        """Applies a configuration for a manager."""
+        query |= {"content_type": "application/apply-patch+yaml", "fieldManager": manager}
+        return await self.call("PATCH", path, body, **query)
 
     async def merge(self, path: str, body: Json, **query: Any) -> Answer:
-        return await self.call("PATCH", path, body, type="application/merge-patch+json", **query)
+        """Sends a JSON merge patch."""
+        return await self.call("PATCH", path, body, content_type="application/merge-patch+json", **query)
 
     async def watch(self, path: str, seconds: int = 1, **query: Any) -> list[Json]:
         """The events of a watch that ends after `seconds`."""
@@ -118,11 +128,12 @@ class Api:
     async def until(self, path: str, wanted: Any, **query: Any) -> Json:
         """Asks until `wanted(answer)` is true; the last answer's body."""
         async with asyncio.timeout(PATIENCE_SECONDS):
-            while not wanted(answer := await self.call("GET", path, **query)):
-                await asyncio.sleep(0.05)
+            while not wanted(answer := await self.call("GET", path, **query)):  # noqa: ASYNC110 - it is on a server
+                await asyncio.sleep(_POLL_SECONDS)
         return answer.body  # type: ignore[no-any-return]  # JSON
 
     async def gone(self, path: str) -> None:
+        """Waits until there is nothing at the path."""
         await self.until(path, lambda answer: answer.status == 404)
 
 
@@ -141,7 +152,7 @@ def emulator(folder: Path, *options: str) -> Iterator[Cluster]:
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         ready = json.loads(process.stdout.readline())
-        yield Cluster(Path(ready["kubeconfig"]))
+        yield Cluster(Path(ready["kubeconfig"]), is_emulator=True)
         process.terminate()
         assert process.wait(10) == 0
 
@@ -163,7 +174,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 @asynccontextmanager
 async def connected(kubeconfig: Path) -> AsyncIterator[Api]:
     """A client and a fresh namespace, which is deleted afterwards."""
-    async with await config.new_client_from_config(str(kubeconfig)) as api_client:
+    async with await config.new_client_from_config(str(kubeconfig)) as api_client:  # type: ignore[no-untyped-call]  # the client is not annotated
         bare = Api(api_client)
         minor = int((await bare.read("/version"))["minor"].rstrip("+"))
         default = await bare.call("GET", "/api/v1/namespaces/default/serviceaccounts/default")
@@ -226,5 +237,3 @@ def pod_manifest(name: str, **spec: Any) -> Json:
     """A pod that needs no account token, which an old server makes only after a moment."""
     fixed = {"containers": [{"name": "main", "image": "localhost/none:1"}], "automountServiceAccountToken": False}
     return {"metadata": {"name": name}, "spec": fixed | spec}
-
-

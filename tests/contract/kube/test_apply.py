@@ -90,9 +90,7 @@ async def test_a_conflict_with_an_update_names_its_version(api: Api) -> None:
 
     answer = await api.apply(f"{SECRETS}/s", secret(a="Mg==", b="Mg=="), "me")
 
-    assert answer.message == (
-        'Apply failed with 2 conflicts: conflicts with "creator" using v1:\n- .data.a\n- .data.b'
-    )
+    assert answer.message == ('Apply failed with 2 conflicts: conflicts with "creator" using v1:\n- .data.a\n- .data.b')
 
 
 async def test_force_takes_the_field(api: Api) -> None:
@@ -152,7 +150,7 @@ async def test_owner_references_are_merged_by_uid(api: Api) -> None:
     third = await api.apply(f"{SECRETS}/s", secret(), "one")
 
     mine = owners(first.body)["one", "Apply"]["f:metadata"]
-    item = {".": {}, "f:apiVersion": {}, "f:kind": {}, "f:name": {}, "f:uid": {}}
+    item: dict[str, Any] = {".": {}, "f:apiVersion": {}, "f:kind": {}, "f:name": {}, "f:uid": {}}
     assert mine["f:ownerReferences"] == {f'k:{{"uid":"{uid}"}}': item}
     assert mine["f:finalizers"] == {'v:"example.com/x"': {}}
     assert {owner["uid"] for owner in second.body["metadata"]["ownerReferences"]} == {uid, account}
@@ -220,14 +218,19 @@ async def test_an_apply_must_fit_the_schema(api: Api, classes: str, spec: dict[s
         ({"kind": "Secret"}, {"fieldManager": "m"}, 400, "Incorrect version specified in apply patch"),
         (secret() | {"metadata": {"managedFields": [{}]}}, {"fieldManager": "m"}, 400, "managedFields must be nil"),
         (secret() | {"metadata": {"name": "t"}}, {"fieldManager": "m"}, 400, "does not match the name on the URL"),
-        (secret() | {"metadata": {"name": "s", "uid": "x"}}, {"fieldManager": "m"}, 409, "no existing object was found"),
+        (
+            secret() | {"metadata": {"name": "s", "uid": "x"}},
+            {"fieldManager": "m"},
+            409,
+            "no existing object was found",
+        ),
     ],
 )
 async def test_an_apply_is_complete(
     api: Api, body: dict[str, Any], query: dict[str, str], status: int, part: str
 ) -> None:
     """An apply names its manager, its version and its object."""
-    answer = await api.call("PATCH", f"{SECRETS}/s", body, type="application/apply-patch+yaml", **query)
+    answer = await api.call("PATCH", f"{SECRETS}/s", body, content_type="application/apply-patch+yaml", **query)
 
     assert answer.status == status
     assert part in answer.message

@@ -50,7 +50,9 @@ async def test_nothing_is_required(api: Api, classes: str, more: dict[str, Any])
 
 async def test_unknown_fields_are_dropped(api: Api, classes: str) -> None:
     """At every level, silently, metadata included; null is as good as absent."""
-    sent = spc(junk=1, status={"x": 1}, spec={"provider": None, "junk": 1, "secretObjects": [{"secretName": "s", "x": 1}]})
+    sent = spc(
+        junk=1, status={"x": 1}, spec={"provider": None, "junk": 1, "secretObjects": [{"secretName": "s", "x": 1}]}
+    )
     sent["metadata"]["junk"] = "x"
 
     made = await api.make(classes, sent)
@@ -184,7 +186,12 @@ def definition(group: str) -> dict[str, Any]:
     }
     version = {"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}
     names = {"plural": "things", "kind": "Thing", "shortNames": ["th"]}
-    spec = {"group": group, "scope": "Cluster", "names": names, "versions": [version | {"subresources": {"status": {}}}]}
+    spec = {
+        "group": group,
+        "scope": "Cluster",
+        "names": names,
+        "versions": [version | {"subresources": {"status": {}}}],
+    }
     return {"metadata": {"name": f"things.{group}"}, "spec": spec}
 
 

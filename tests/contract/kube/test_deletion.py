@@ -11,7 +11,12 @@ PODS = "/api/v1/namespaces/{ns}/pods"
 
 
 def owner(item: dict[str, Any], **more: Any) -> dict[str, Any]:
-    return {"apiVersion": "v1", "kind": "ConfigMap", "name": item["metadata"]["name"], "uid": item["metadata"]["uid"]} | more
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "name": item["metadata"]["name"],
+        "uid": item["metadata"]["uid"],
+    } | more
 
 
 async def make(api: Api, name: str, *owners: dict[str, Any], **metadata: Any) -> dict[str, Any]:
@@ -94,8 +99,9 @@ async def test_a_pod_on_a_node_waits_for_its_kubelet(api: Api, pod: dict[str, An
     assert (await api.call("GET", f"{PODS}/app")).status == 404
 
 
+@pytest.mark.usefixtures("pod")
 @pytest.mark.parametrize("phase", ["Succeeded", "Failed"])
-async def test_an_ended_pod_is_deleted_at_once(api: Api, pod: dict[str, Any], phase: str) -> None:
+async def test_an_ended_pod_is_deleted_at_once(api: Api, phase: str) -> None:
     """Nobody is waited for when no container runs."""
     await api.merge(f"{PODS}/app/status", {"status": {"phase": phase}})
     await api.call("DELETE", f"{PODS}/app")
@@ -112,7 +118,7 @@ async def test_a_pod_on_no_node_is_deleted_at_once(api: Api) -> None:
 
 
 async def test_a_collection_is_deleted_by_selector(api: Api) -> None:
-    """deletecollection takes the selectors of a list and answers with what it deleted."""
+    """Deletecollection takes the selectors of a list and answers with what it deleted."""
     await make(api, "a", labels={"go": "1"})
     await make(api, "b", labels={"go": "1"})
     await make(api, "c", labels={"go": "0"})
@@ -159,7 +165,7 @@ async def test_a_new_object_of_the_same_name_is_another_owner(api: Api) -> None:
 
 @pytest.mark.usefixtures("controllers")
 async def test_orphans_stay_without_owner(api: Api) -> None:
-    """propagationPolicy Orphan takes the reference off and lets the dependents be."""
+    """PropagationPolicy Orphan takes the reference off and lets the dependents be."""
     one = await make(api, "one")
     await make(api, "left", owner(one))
     await api.call("DELETE", f"{MAPS}/one", {"propagationPolicy": "Orphan"})

@@ -1,6 +1,7 @@
 """get, list, selectors and pages."""
 
 import pytest
+
 from .conftest import Api
 
 MAPS = "/api/v1/namespaces/{ns}/configmaps"
@@ -115,7 +116,8 @@ async def test_custom_objects_select_by_name_only(api: Api, classes: str) -> Non
     assert await api.names(classes, fieldSelector="metadata.name=x,metadata.namespace=" + api.namespace) == []
 
 
-async def test_pods_of_a_node(api: Api, pod: dict[str, object]) -> None:
+@pytest.mark.usefixtures("pod")
+async def test_pods_of_a_node(api: Api) -> None:
     """spec.nodeName selects pods, across namespaces too."""
     node = f"node-{api.namespace}"
 
@@ -143,7 +145,7 @@ def spc(name: str) -> dict[str, object]:
 
 
 async def test_pages_are_one_snapshot(api: Api) -> None:
-    """limit and continue walk through the objects as they were when the first page was read."""
+    """Limit and continue walk through the objects as they were when the first page was read."""
     for name in "abcde":
         await api.make(MAPS, {"metadata": {"name": name, "labels": {"paged": ""}}})
     query = {"labelSelector": "paged", "limit": 2}
@@ -161,7 +163,7 @@ async def test_pages_are_one_snapshot(api: Api) -> None:
 
 
 async def test_a_page_without_selector_counts_the_rest(api: Api) -> None:
-    """remainingItemCount is how many objects come after this page."""
+    """RemainingItemCount is how many objects come after this page."""
     total = len(await api.names(MAPS))
     for name in "abc":
         await api.make(MAPS, {"metadata": {"name": name}})

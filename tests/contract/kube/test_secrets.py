@@ -17,7 +17,7 @@ def secret(name: str = "s", **more: Any) -> dict[str, Any]:
 
 
 async def test_string_data_is_folded_into_data(api: Api) -> None:
-    """stringData wins over data and is not shown."""
+    """StringData wins over data and is not shown."""
     made = await api.make(SECRETS, secret(data={"a": "MQ==", "b": "Mg=="}, stringData={"a": "x"}))
 
     assert made["data"] == {"a": "eA==", "b": "Mg=="}
@@ -128,7 +128,7 @@ async def test_immutable_is_for_ever(api: Api, path: str) -> None:
 
 
 async def test_secrets_are_selected_by_type(api: Api) -> None:
-    """fieldSelector type= chooses."""
+    """FieldSelector type= chooses."""
     await api.make(SECRETS, secret("one", type="example.com/own"))
     await api.make(SECRETS, secret("two"))
 

@@ -63,7 +63,7 @@ async def test_a_token_is_for_the_api_and_an_hour_unless_said_otherwise(api: Api
 
 
 async def test_a_token_of_a_pod_names_it(api: Api, pod: dict[str, Any]) -> None:
-    """boundObjectRef puts the pod's name and uid into the claims."""
+    """BoundObjectRef puts the pod's name and uid into the claims."""
     status = await issued(api, audiences=["vault"], boundObjectRef=reference(pod))
 
     bound = claims(status["token"])["kubernetes.io"]
@@ -114,7 +114,10 @@ async def test_a_token_is_bound_to_the_very_pod(api: Api, pod: dict[str, Any]) -
     ("seconds", "part"),
     [
         (599, "spec.expirationSeconds: Invalid value: 599: may not specify a duration less than 10 minutes"),
-        (2**33, "spec.expirationSeconds: Invalid value: 8589934592: may not specify a duration larger than 2^32 seconds"),
+        (
+            2**33,
+            "spec.expirationSeconds: Invalid value: 8589934592: may not specify a duration larger than 2^32 seconds",
+        ),
     ],
 )
 async def test_a_lifetime_has_limits(api: Api, seconds: int, part: str) -> None:
@@ -138,7 +141,7 @@ async def test_anybody_can_verify_a_token(api: Api) -> None:
     """The keys at /openid/v1/jwks verify it; the discovery document names the issuer and where the keys are."""
     token = (await issued(api, audiences=["vault"]))["token"]
     document = await api.read("/.well-known/openid-configuration")
-    keys = await api.call("GET", "/openid/v1/jwks")
+    keys = await api.call("GET", "/openid/v1/jwks", accept="application/jwk-set+json")
     key = jwt.PyJWKSet.from_dict(keys.body)[jwt.get_unverified_header(token)["kid"]]
 
     found = jwt.decode(token, key.key, algorithms=["RS256"], audience="vault", issuer=document["issuer"])
@@ -148,6 +151,13 @@ async def test_anybody_can_verify_a_token(api: Api) -> None:
     assert document["id_token_signing_alg_values_supported"] == ["RS256"]
     assert keys.headers["Content-Type"] == "application/jwk-set+json"
     assert "typ" not in jwt.get_unverified_header(token)
+
+
+async def test_keys_are_no_plain_json(api: Api) -> None:
+    """A client that accepts only application/json gets no keys."""
+    answer = await api.call("GET", "/openid/v1/jwks", accept="application/json")
+
+    assert (answer.status, answer.reason) == (406, "NotAcceptable")
 
 
 async def test_a_review_tells_who_the_bearer_is(api: Api, pod: dict[str, Any]) -> None:

@@ -58,7 +58,7 @@ async def test_a_selection_changes_as_objects_move_in_and_out(api: Api) -> None:
 
 
 async def test_one_object_is_watched_by_name(api: Api) -> None:
-    """fieldSelector works as in a list."""
+    """FieldSelector works as in a list."""
     start = await story(api)
 
     events = await api.watch(MAPS, resourceVersion=start, fieldSelector="metadata.name=b")

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+
 from .conftest import Api, pod_manifest
 
 MAPS = "/api/v1/namespaces/{ns}/configmaps"
@@ -186,8 +187,8 @@ async def test_json_patch(api: Api) -> None:
     ]
     bad = [{"op": "replace", "path": "/data/k", "value": "0"}, {"op": "remove", "path": "/data/none"}]
 
-    applied = await api.call("PATCH", f"{MAPS}/a", good, type="application/json-patch+json")
-    refused = await api.call("PATCH", f"{MAPS}/a", bad, type="application/json-patch+json")
+    applied = await api.call("PATCH", f"{MAPS}/a", good, content_type="application/json-patch+json")
+    refused = await api.call("PATCH", f"{MAPS}/a", bad, content_type="application/json-patch+json")
 
     assert applied.body["data"] == {"k": "9", "w": "9"}
     assert applied.body["metadata"]["labels"] == {"l": "1"}
@@ -202,7 +203,7 @@ async def test_strategic_merge_patch_merges_lists_by_key(api: Api) -> None:
     patch = {"spec": {"containers": [{"name": "main", "image": "localhost/other:2"}]}}
 
     answer = await api.call(
-        "PATCH", "/api/v1/namespaces/{ns}/pods/p", patch, type="application/strategic-merge-patch+json"
+        "PATCH", "/api/v1/namespaces/{ns}/pods/p", patch, content_type="application/strategic-merge-patch+json"
     )
 
     assert [c["image"] for c in answer.body["spec"]["containers"]] == ["localhost/other:2"]
@@ -214,7 +215,9 @@ async def test_custom_objects_take_no_strategic_merge_patch(api: Api, classes: s
     body = {"apiVersion": "secrets-store.csi.x-k8s.io/v1", "kind": "SecretProviderClass", "metadata": {"name": "a"}}
     await api.make(classes, body)
 
-    answer = await api.call("PATCH", f"{classes}/a", {"spec": {}}, type="application/strategic-merge-patch+json")
+    answer = await api.call(
+        "PATCH", f"{classes}/a", {"spec": {}}, content_type="application/strategic-merge-patch+json"
+    )
 
     assert (answer.status, answer.reason) == (415, "UnsupportedMediaType")
 
@@ -242,7 +245,8 @@ async def test_the_status_subresource_is_apart(api: Api, pod: dict[str, Any]) ->
     assert status.body["spec"]["nodeName"] == pod["spec"]["nodeName"]
 
 
-async def test_a_running_pod_is_fixed(api: Api, pod: dict[str, Any]) -> None:
+@pytest.mark.usefixtures("pod")
+async def test_a_running_pod_is_fixed(api: Api) -> None:
     """Most of a pod's spec cannot change."""
     answer = await api.merge("/api/v1/namespaces/{ns}/pods/app", {"spec": {"nodeName": "other"}})
 
@@ -259,11 +263,15 @@ async def test_a_pod_needs_its_service_account(api: Api) -> None:
     assert 'serviceaccount "none" not found' in answer.message
 
 
-async def test_a_pod_gets_defaults(api: Api, pod: dict[str, Any]) -> None:
+async def test_a_pod_gets_defaults(pod: dict[str, Any]) -> None:
     """What a manifest leaves out is filled in."""
     spec, container = pod["spec"], pod["spec"]["containers"][0]
 
-    assert (spec["serviceAccountName"], spec["restartPolicy"], spec["dnsPolicy"]) == ("default", "Always", "ClusterFirst")
+    assert (spec["serviceAccountName"], spec["restartPolicy"], spec["dnsPolicy"]) == (
+        "default",
+        "Always",
+        "ClusterFirst",
+    )
     assert (container["imagePullPolicy"], container["resources"]) == ("IfNotPresent", {})
     assert (pod["status"]["phase"], pod["status"]["qosClass"]) == ("Pending", "BestEffort")
 
@@ -305,7 +313,7 @@ def _service(plural: str) -> dict[str, str]:
 
 
 async def test_a_csi_driver_gets_defaults(api: Api) -> None:
-    """attachRequired is true unless said otherwise."""
+    """AttachRequired is true unless said otherwise."""
     name = f"driver.{api.namespace}"
     path = "/apis/storage.k8s.io/v1/csidrivers"
     made = await api.make(path, {"metadata": {"name": name}, "spec": {"volumeLifecycleModes": ["Ephemeral"]}})

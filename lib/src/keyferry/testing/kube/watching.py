@@ -127,12 +127,14 @@ class Watch:
 
 
 def _bookmark_times(now: float, deadline: float, every: float) -> Iterator[float]:
-    last = deadline - _LAST_BOOKMARK_SECONDS
-    moment = now + every
-    while moment < last:
+    last, moment = deadline - _LAST_BOOKMARK_SECONDS, now + every
+    while moment < deadline:
+        if now < last < moment:
+            yield last
+            last = now
         yield moment
         moment += every
-    if last > now:
+    if now < last:
         yield last
 
 
