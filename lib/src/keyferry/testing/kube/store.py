@@ -84,11 +84,16 @@ class Store:
             objects = self._rewound(storage, objects, revision)
         return [objects[place] for place in sorted(objects) if not namespace or place[0] == namespace]
 
-    def everything(self) -> Iterator[tuple[Key, Json]]:
-        """All objects of all kinds; safe against writes meanwhile."""
+    def keys(self, storage: str) -> list[Key]:
+        """The keys of all objects of one kind."""
+        return [Key(storage, namespace, name) for namespace, name in self._objects.get(storage, {})]
+
+    def inside(self, namespace: str) -> Iterator[tuple[Key, Json]]:
+        """The objects of all kinds in a namespace; safe against writes meanwhile."""
         for storage, objects in list(self._objects.items()):
-            for (namespace, name), value in list(objects.items()):
-                yield Key(storage, namespace, name), value
+            for (where, name), value in list(objects.items()):
+                if where == namespace:
+                    yield Key(storage, namespace, name), value
 
     def since(self, revision: int) -> list[Change]:
         """The changes after `revision`, oldest first.
