@@ -310,9 +310,7 @@ async def test_places_that_become_free_are_filled(bus: Bus, admin: Admin) -> Non
         running -= 1
         done += 1
 
-    for _ in range(300):
-        await admin.client.publish(SUBJECT, b"work")
-    await admin.client.flush()
+    await asyncio.gather(*(admin.context.publish(SUBJECT, b"work") for _ in range(300)))
     async with consuming(bus, work, concurrency=5):
         await admin.settled()
 

@@ -12,6 +12,7 @@ import grpc
 import pytest
 from prometheus_client import REGISTRY
 
+from keyferry import telemetry
 from keyferry.errors import AccessDenied, KeyferryError, ProviderError, RateLimited, VolumeBusy
 from keyferry.proto.csi.v1 import csi_pb2
 from keyferry.rpc import serve
@@ -181,6 +182,24 @@ async def test_a_caller_that_gave_up_does_not_stop_the_work(tmp_path: Path) -> N
         finish.set()
         async with asyncio.timeout(10):
             await finished.wait()
+
+
+async def test_a_callers_trace_goes_on(tmp_path: Path) -> None:
+    """A kubelet that traces sends its trace along: the mount belongs to it."""
+    seen: list[str] = []
+
+    async def publish(_: Any, __: float) -> None:
+        seen.append(telemetry.carrier().get("traceparent", ""))
+
+    def traced(target: str) -> None:
+        metadata = (("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),)
+        with grpc.insecure_channel(target) as channel:
+            channel.unary_unary("/csi.v1.Node/NodePublishVolume")(b"", timeout=20, metadata=metadata)
+
+    async with serving(tmp_path / "csi.sock", Servicer(publish)) as target:
+        await asyncio.to_thread(traced, target)
+
+    assert [traceparent.split("-")[1] for traceparent in seen] == ["0af7651916cd43dd8448eb211c80319c"]
 
 
 async def test_the_socket_is_for_root_alone(tmp_path: Path) -> None:
