@@ -52,7 +52,7 @@ class Node:
             log.warning("publish failed: %s", error.message, extra={"volume_id": request.volume_id})
             raise
         PUBLISHED.labels(published.record.provider, _OS).inc()
-        log.info("volume published", extra={"volume_id": volume.volume_id, "pod": str(volume.pod)})
+        log.debug("volume is in place", extra={"volume_id": volume.volume_id, "pod": str(volume.pod)})
         return csi_pb2.NodePublishVolumeResponse()
 
     async def NodeUnpublishVolume(  # noqa: N802 - the RPC

@@ -177,6 +177,10 @@ class Publisher:
         self._published[volume.volume_id] = published
         self._announcer.published(published.record)
         VOLUMES.set(len(self._published))
+        log.info(
+            "volume published",
+            extra={"volume_id": volume.volume_id, "pod": str(volume.pod), "objects": len(content.versions)},
+        )
         return published
 
     def _put_in_place(self, volume: Volume, content: Content) -> None:
