@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from typing import TYPE_CHECKING
 
 import pytest
 
 from keyferry.testing.ports import free_port
 from keyferry.testing.proxy import counting_proxy
-
-if TYPE_CHECKING:
-    from tests.e2e.conftest import World
+from keyferry.testing.world import World
 
 pytestmark = pytest.mark.root
 
@@ -117,7 +114,7 @@ async def test_backend_goes_and_comes(world: World) -> None:
         await world.vault_class("bad", vaultAddress=proxy.url)
         pod = await world.pod("bad")
         proxy.drop()
-        code, said = await world.refused(world.kubelet.publish(pod, "bad"), pod)
+        code, said = await world.refused(world.kubelet.publish(pod, "bad", seconds=3.5), pod)
 
         assert code == "UNAVAILABLE"
         assert proxy.url in said

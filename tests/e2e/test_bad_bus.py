@@ -29,9 +29,10 @@ from keyferry.testing.nats import nats_server
 from keyferry.testing.proxy import counting_proxy
 from keyferry.testing.services import NodeDriver, Service, node_driver
 from keyferry.testing.stack import Stack
+from keyferry.testing.world import World
 
 if TYPE_CHECKING:
-    from tests.e2e.conftest import Settle, Until, World
+    from tests.e2e.conftest import Settle, Until
 
 pytestmark = pytest.mark.root
 

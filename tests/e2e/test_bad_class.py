@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
-if TYPE_CHECKING:
-    from tests.e2e.conftest import World
+from keyferry.testing.world import World
 
 pytestmark = pytest.mark.root
 

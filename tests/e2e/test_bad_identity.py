@@ -15,9 +15,10 @@ from keyferry.proto.csi.v1 import csi_pb2 as csi
 from keyferry.testing.kubelet import call
 from keyferry.testing.proxy import counting_proxy
 from keyferry.testing.services import Service
+from keyferry.testing.world import World
 
 if TYPE_CHECKING:
-    from tests.e2e.conftest import Apart, World
+    from tests.e2e.conftest import Apart
 
 pytestmark = pytest.mark.root
 

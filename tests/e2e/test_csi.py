@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import grpc
 import grpc.aio
@@ -13,9 +12,7 @@ from google.protobuf.message import Message
 from keyferry.proto.csi.v1 import csi_pb2 as csi
 from keyferry.testing.kubelet import IDENTITY, NODE, call
 from keyferry.testing.services import NodeDriver
-
-if TYPE_CHECKING:
-    from tests.e2e.conftest import World
+from keyferry.testing.world import World
 
 pytestmark = pytest.mark.root
 

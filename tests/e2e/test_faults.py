@@ -21,10 +21,11 @@ from keyferry.testing.kubelet import call
 from keyferry.testing.proxy import CountingProxy, counting_proxy
 from keyferry.testing.services import NodeDriver
 from keyferry.testing.stack import Stack
+from keyferry.testing.world import World
 from node_driver import mounts
 
 if TYPE_CHECKING:
-    from tests.e2e.conftest import Apart, Settle, Until, World
+    from tests.e2e.conftest import Apart, Settle, Until
 
 pytestmark = pytest.mark.root
 

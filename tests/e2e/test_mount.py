@@ -5,15 +5,12 @@ from __future__ import annotations
 import asyncio
 import stat
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from keyferry.testing.proxy import counting_proxy
+from keyferry.testing.world import World
 from node_driver.records import Records
-
-if TYPE_CHECKING:
-    from tests.e2e.conftest import World
 
 pytestmark = pytest.mark.root
 

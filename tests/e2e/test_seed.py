@@ -6,7 +6,6 @@ import asyncio
 import json
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import boto3
 import pytest
@@ -17,9 +16,7 @@ from keyferry.testing.aws import KEY
 from keyferry.testing.kubelet import Kubelet
 from keyferry.testing.services import NodeDriver
 from keyferry.testing.stack import Stack
-
-if TYPE_CHECKING:
-    from tests.e2e.conftest import World
+from keyferry.testing.world import World
 
 pytestmark = pytest.mark.root
 

@@ -21,9 +21,10 @@ from keyferry.testing.kubelet import NODE
 from keyferry.testing.otlp import Otlp, Span, otlp_receiver
 from keyferry.testing.services import NodeDriver, Service
 from keyferry.testing.stack import Stack
+from keyferry.testing.world import World
 
 if TYPE_CHECKING:
-    from tests.e2e.conftest import Settle, World
+    from tests.e2e.conftest import Settle
 
 pytestmark = pytest.mark.root
 
