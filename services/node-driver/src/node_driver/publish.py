@@ -118,7 +118,8 @@ class Publisher:
         except TimeoutError:
             raise RequestExpired("the volume is still being published: the next try joins it") from None
         except asyncio.CancelledError:
-            if not flight.task.cancelled():
+            this = asyncio.current_task()
+            if not flight.task.cancelled() or (this is not None and this.cancelling()):
                 raise
             raise VolumeBusy(f"volume {volume.volume_id} was unpublished while it was being published") from None
 
