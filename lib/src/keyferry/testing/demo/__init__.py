@@ -1,0 +1,1 @@
+"""`make demo`: two manifests of the guide, mounted through all of Keyferry on one machine."""
