@@ -16,7 +16,7 @@ from rich.text import Text
 
 from keyferry.testing.demo.background import detach, keep, stop
 from keyferry.testing.demo.failure import Failure
-from keyferry.testing.demo.folder import FOLDER, LOGS, claimed, short
+from keyferry.testing.demo.folder import FOLDER, claimed, short
 from keyferry.testing.demo.mounted import require_mounts
 from keyferry.testing.demo.progress import Progress
 from keyferry.testing.demo.story import tell
@@ -50,8 +50,6 @@ def main() -> int:
             _run(FOLDER, progress, told.ready_fd)
     except Failure as failure:
         progress.explain(failure)
-        if (FOLDER / LOGS).exists():
-            progress.say(Text(f"All logs: {FOLDER.name}/{LOGS}", style="dim"), indent=0)
         return 1
     except asyncio.CancelledError:
         progress.say("Interrupted; everything is stopped, nothing is left.", indent=0)

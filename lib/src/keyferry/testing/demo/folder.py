@@ -37,9 +37,10 @@ def claimed(folder: Path) -> Iterator[Path]:
         (folder / _PID).write_text(f"{os.getpid()}\n")
         try:
             yield folder
-        except Failure:
+        except Failure as failure:
             unmount_below(folder)
             link_logs(folder)
+            failure.add_note(f"All logs: {folder.name}/{LOGS}")
             raise
         except BaseException:
             _remove(folder)

@@ -93,6 +93,9 @@ class Progress:
         for excerpt in failure.excerpts:
             self._console.print()
             self.say(Text(excerpt, style="dim"))
+        for note in getattr(failure, "__notes__", ()):
+            self._console.print()
+            self.say(Text(note), indent=0)
 
     def _line(self, mark: str, colour: str, name: str, item: Item, seconds: float) -> None:
         room = self.width - INDENT - 2 - _NAME - 1 - _TIME
