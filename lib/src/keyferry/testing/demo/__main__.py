@@ -11,14 +11,13 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.text import Text
 
 from keyferry.testing.demo.background import detach, keep, stop
 from keyferry.testing.demo.failure import Failure
 from keyferry.testing.demo.folder import FOLDER, claimed, short
 from keyferry.testing.demo.mounted import require_mounts
-from keyferry.testing.demo.progress import Progress
+from keyferry.testing.demo.progress import Progress, Terminal
 from keyferry.testing.demo.story import tell
 
 _INTERRUPTED = 130
@@ -42,7 +41,7 @@ def main() -> int:
         return detach()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8")  # whatever the locale says: bars and ticks are no ASCII
-    progress = Progress(Console())
+    progress = Progress(Terminal())
     try:
         if told.stop:
             stop(FOLDER, progress)

@@ -39,8 +39,10 @@ def claimed(folder: Path) -> Iterator[Path]:
             yield folder
         except Failure as failure:
             unmount_below(folder)
-            link_logs(folder)
-            failure.add_note(f"All logs: {folder.name}/{LOGS}")
+            if link_logs(folder):
+                failure.add_note(f"All logs: {folder.name}/{LOGS}")
+            else:
+                _remove(folder)
             raise
         except BaseException:
             _remove(folder)
@@ -102,13 +104,14 @@ def _remove(folder: Path) -> None:
     folder.rmdir()
 
 
-def link_logs(folder: Path) -> None:
-    """Show all logs in one place as well."""
+def link_logs(folder: Path) -> bool:
+    """Show all logs in one place as well; whether there are any."""
     logs = folder / LOGS
     logs.mkdir(exist_ok=True)
     for log in [*folder.glob("*.log"), *folder.glob("*/*.log")]:
         with suppress(FileExistsError):
             (logs / log.name).hardlink_to(log)
+    return any(logs.iterdir())
 
 
 @contextmanager

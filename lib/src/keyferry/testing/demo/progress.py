@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -31,6 +33,16 @@ class Item:
 
     detail: str = ""
     seconds: float | None = None
+
+
+class Terminal(Console):
+    """Standard output, which may be a pipe whose reader has had enough: then the rest is told to nobody."""
+
+    def on_broken_pipe(self) -> None:
+        """See rich; its own way, to exit at once, would leave what was started to itself."""
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 class Progress:
@@ -108,11 +120,14 @@ class Progress:
 
     def _spin(self, *, begin: str = "", end: str = "") -> None:
         self._under_way = [name for name in [*self._under_way, begin] if name not in {"", end}]
-        if self._status:
+        text = Text(", ".join(self._under_way), style="dim")
+        if self._status and self._under_way:
+            self._status.update(text)
+        elif self._status:
             self._status.stop()
             self._status = None
-        if self._under_way and self._console.is_terminal:
-            self._status = self._console.status(Text(", ".join(self._under_way), style="dim"))
+        elif self._under_way and self._console.is_terminal:
+            self._status = self._console.status(text)
             self._status.start()
 
 
