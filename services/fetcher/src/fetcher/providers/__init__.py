@@ -16,10 +16,13 @@ TABLE = {
 """Name in ``spec.provider`` to the module that offers ``async def open_provider(environ) -> Provider``. Modules are
 imported when opened, so that an image for one backend carries no SDK of another."""
 
+PLUGIN_DIRS = "KEYFERRY_PLUGIN_DIRS"
+"""Where it is set, every other name is asked of a plugin (docs/backends/plugin.md)."""
+
 
 @asynccontextmanager
-async def open_providers(names: Collection[str], environ: Mapping[str, str]) -> AsyncIterator[dict[str, Provider]]:
-    """The named backends, for as long as the block lasts.
+async def open_providers(names: Collection[str], environ: Mapping[str, str]) -> AsyncIterator[Mapping[str, Provider]]:
+    """The named backends, and plugins for all other names if there are any, for as long as the block lasts.
 
     Raises:
         SettingsError: a name is unknown, or a backend's settings cannot work.
@@ -33,4 +36,10 @@ async def open_providers(names: Collection[str], environ: Mapping[str, str]) -> 
             provider: Provider = await importlib.import_module(TABLE[name]).open_provider(environ)
             stack.push_async_callback(provider.close)
             providers[name] = provider
-        yield providers
+        if not environ.get(PLUGIN_DIRS):
+            yield providers
+            return
+        plugin = importlib.import_module("fetcher.providers.plugin")
+        client = await plugin.open_client(environ)
+        stack.push_async_callback(client.close)
+        yield plugin.Offered(providers, client)
