@@ -24,18 +24,6 @@ def token(audience: str, **claims: Any) -> str:
     return jwt.encode(body, "a key of at least thirty-two bytes")
 
 
-def asks(*objects: str, seconds: float = 20.0, **fields: Any) -> ProviderRequest:
-    """A request for objects of the mock provider."""
-    array = [yaml.safe_dump({"objectName": name}) for name in objects or ("foo",)]
-    return ProviderRequest(
-        parameters={"objects": yaml.safe_dump({"array": array})},
-        pod=POD,
-        tokens={"keyferry": token("keyferry"), "aud1": token("aud1")},
-        deadline=time.time() + seconds,
-        **fields,
-    )
-
-
 @dataclass(frozen=True)
 class Asking:
     """The provider as the fetch handler has it.
@@ -53,6 +41,17 @@ class Asking:
     def provider(self, name: str = "mock") -> Plugin:
         """For this name."""
         return Plugin(name, self.client)
+
+    def asks(self, *objects: str, seconds: float = 20.0, **fields: Any) -> ProviderRequest:
+        """A request for objects of the mock provider, with tokens for us and for it."""
+        array = [yaml.safe_dump({"objectName": name}) for name in objects or ("foo",)]
+        return ProviderRequest(
+            parameters={"objects": yaml.safe_dump({"array": array})},
+            pod=POD,
+            tokens={"keyferry": token("keyferry"), "aud1": token("aud1")},
+            deadline=time.time() + seconds,
+            **fields,
+        )
 
 
 @pytest.fixture

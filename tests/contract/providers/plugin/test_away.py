@@ -21,7 +21,6 @@ from keyferry.proto.provider.v1alpha1 import service_pb2 as pb
 from keyferry.rpc import serve
 from keyferry.testing.plugin import Plugin, plugin_server
 from keyferry.testing.processes import Server, logged, server
-from tests.contract.providers.plugin.conftest import asks
 
 if TYPE_CHECKING:
     from tests.contract.providers.plugin.conftest import Asking
@@ -39,7 +38,7 @@ def process(folder: Path, tmp_path: Path) -> Iterator[Server]:
 
 async def failure(asking: Asking, *, seconds: float = 20.0) -> ProviderError:
     with pytest.raises(ProviderError) as caught:
-        await asking.provider().fetch(asks(seconds=seconds))
+        await asking.provider().fetch(asking.asks(seconds=seconds))
     assert (caught.value.__cause__, caught.value.__context__) == (None, None)
     return caught.value
 
@@ -60,7 +59,7 @@ def unavailable(times: int) -> Plugin:
 async def test_a_plugin_that_is_nowhere_is_told_at_once(asking: Asking) -> None:
     """And asked again only when kubelet does: the pod's events shall say it."""
     with pytest.raises(ProviderUnavailable) as caught:
-        await asking.provider("conjur").fetch(asks())
+        await asking.provider("conjur").fetch(asking.asks())
 
     assert caught.value.message.startswith(
         'error connecting to provider "conjur": provider not found: provider "conjur"'
@@ -71,16 +70,16 @@ async def test_a_plugin_that_is_nowhere_is_told_at_once(asking: Asking) -> None:
 async def test_a_plugin_that_comes_later_is_found(asking: Asking) -> None:
     """Without a restart of the fetcher."""
     with pytest.raises(ProviderUnavailable):
-        await asking.provider().fetch(asks())
+        await asking.provider().fetch(asking.asks())
 
     async with plugin_server(asking.folder, "mock"):
-        assert await asking.provider().fetch(asks())
+        assert await asking.provider().fetch(asking.asks())
 
 
 async def test_a_plugin_that_is_not_ready_is_asked_three_times(asking: Asking) -> None:
     """Upstream's retry policy: UNAVAILABLE only."""
     async with plugin_server(asking.folder, "mock", unavailable(2)) as plugin:
-        assert await asking.provider().fetch(asks())
+        assert await asking.provider().fetch(asking.asks())
 
     assert len(plugin.questions) == 3
 
@@ -125,7 +124,7 @@ async def test_a_plugin_that_hangs_is_given_up_at_the_deadline(asking: Asking) -
 async def test_a_killed_plugin_is_unavailable_and_comes_back(asking: Asking, tmp_path: Path) -> None:
     """Its socket stays behind without anybody listening; the next one's is found by itself."""
     with process(asking.folder, tmp_path) as plugin:
-        assert await asking.provider().fetch(asks())
+        assert await asking.provider().fetch(asking.asks())
         plugin.kill()
         assert (asking.folder / "mock.sock").is_socket()
 
@@ -133,15 +132,15 @@ async def test_a_killed_plugin_is_unavailable_and_comes_back(asking: Asking, tmp
         await asyncio.to_thread(plugin.start)
 
         assert error.code == "UNAVAILABLE"
-        assert await asking.provider().fetch(asks())
+        assert await asking.provider().fetch(asking.asks())
 
 
 async def test_a_plugin_that_dies_while_asked_is_unavailable(asking: Asking, tmp_path: Path) -> None:
     """Akeyless's ends its process over a secret that it cannot read."""
     with process(asking.folder, tmp_path) as plugin:
-        await asking.provider().fetch(asks())
+        await asking.provider().fetch(asking.asks())
         plugin.pause()
-        asked = asyncio.create_task(asking.provider().fetch(asks()))
+        asked = asyncio.create_task(asking.provider().fetch(asking.asks()))
         await asyncio.sleep(0.1)
         await asyncio.to_thread(plugin.kill)
 
@@ -156,9 +155,9 @@ async def test_a_replaced_socket_is_noticed_while_the_old_one_lives(asking: Aski
     old, new = Plugin(), Plugin(rotated=True)
     async with plugin_server(asking.folder, "old", old), plugin_server(asking.folder, "new", new):
         (asking.folder / "old.sock").rename(asking.folder / "mock.sock")
-        [before] = await asking.provider().fetch(asks())
+        [before] = await asking.provider().fetch(asking.asks())
         (asking.folder / "new.sock").rename(asking.folder / "mock.sock")
-        [after] = await asking.provider().fetch(asks())
+        [after] = await asking.provider().fetch(asking.asks())
 
     assert (before.contents, after.contents) == (b"secret", b"rotated")
 
@@ -174,10 +173,10 @@ async def test_a_call_in_flight_ends_on_the_old_connection(asking: Asking) -> No
 
     async with plugin_server(asking.folder, "old", Plugin(answer=wait)), plugin_server(asking.folder, "new"):
         (asking.folder / "old.sock").rename(asking.folder / "mock.sock")
-        slow = asyncio.create_task(asking.provider().fetch(asks()))
+        slow = asyncio.create_task(asking.provider().fetch(asking.asks()))
         await asked.wait()
         (asking.folder / "new.sock").rename(asking.folder / "mock.sock")
-        [fresh] = await asking.provider().fetch(asks())
+        [fresh] = await asking.provider().fetch(asking.asks())
         go_on.set()
         [late] = await slow
 
@@ -196,14 +195,14 @@ async def test_a_fetch_that_nobody_waits_for_leaves_nothing_behind(asking: Askin
 
     plugin.answer = hang
     async with plugin_server(asking.folder, "mock", plugin):
-        slow = asyncio.create_task(asking.provider().fetch(asks()))
+        slow = asyncio.create_task(asking.provider().fetch(asking.asks()))
         await asked.wait()
         slow.cancel()
         with pytest.raises(asyncio.CancelledError):
             await slow
         never.set()
         plugin.answer = None
-        assert await asking.provider().fetch(asks())
+        assert await asking.provider().fetch(asking.asks())
 
 
 async def test_a_plugin_without_version_is_used(asking: Asking) -> None:
@@ -214,7 +213,7 @@ async def test_a_plugin_without_version_is_used(asking: Asking) -> None:
         Mount = whole.Mount
 
     async with serve(f"unix://{asking.folder}/mock.sock", {SERVICE: Mute()}, grace=0.0):
-        assert await asking.provider().fetch(asks())
+        assert await asking.provider().fetch(asking.asks())
 
 
 @pytest.mark.parametrize("garbage", [b"\xff\xff\xff", b"\x1a\x03\x0a\x01\xff"])

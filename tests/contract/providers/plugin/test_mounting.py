@@ -16,7 +16,6 @@ from fetcher.providers.plugin import Client, PluginSettings
 from keyferry.errors import ProviderError, ProviderUnavailable
 from keyferry.proto.provider.v1alpha1 import service_pb2 as pb
 from keyferry.testing.plugin import KEY, Plugin, plugin_server
-from tests.contract.providers.plugin.conftest import asks, token
 
 if TYPE_CHECKING:
     from tests.contract.providers.plugin.conftest import Asking
@@ -29,7 +28,7 @@ def contents(secrets: Sequence[Secret]) -> dict[str, bytes]:
 async def test_objects_become_files(asking: Asking) -> None:
     """Acceptance cases 7 and 8 of upstream's e2e suite, with the mode left to the driver."""
     async with plugin_server(asking.folder, "mock"):
-        secrets = await asking.provider().fetch(asks("foo", "fookey"))
+        secrets = await asking.provider().fetch(asking.asks("foo", "fookey"))
 
     assert contents(secrets) == {"foo": b"secret", "fookey": KEY.encode()}
     assert [(s.object_id, s.version, s.mode) for s in secrets] == [
@@ -41,9 +40,9 @@ async def test_objects_become_files(asking: Asking) -> None:
 async def test_a_rotated_value_is_fetched(asking: Asking) -> None:
     """Case 25: with the version that goes with it."""
     async with plugin_server(asking.folder, "mock") as plugin:
-        await asking.provider().fetch(asks())
+        await asking.provider().fetch(asking.asks())
         plugin.rotated = True
-        [secret] = await asking.provider().fetch(asks())
+        [secret] = await asking.provider().fetch(asking.asks())
 
     assert (secret.contents, secret.version) == (b"rotated", "v2")
 
@@ -51,7 +50,7 @@ async def test_a_rotated_value_is_fetched(asking: Asking) -> None:
 async def test_the_pods_tokens_and_secret_arrive(asking: Asking) -> None:
     """Case 1: but not the token for us, and the whole protocol's request is filled in."""
     async with plugin_server(asking.folder, "mock", Plugin(audiences=("aud1",))) as plugin:
-        await asking.provider().fetch(asks(node_publish_secret={"clientid": "c"}, default_mode=0o600))
+        await asking.provider().fetch(asking.asks(node_publish_secret={"clientid": "c"}, default_mode=0o600))
 
     [question] = plugin.questions
     attributes = json.loads(question.attributes)
@@ -64,7 +63,7 @@ async def test_a_missing_token_is_the_plugins_to_refuse(asking: Asking) -> None:
     """In its own words."""
     async with plugin_server(asking.folder, "mock", Plugin(audiences=("aud1", "aud2"))):
         with pytest.raises(ProviderError, match="token for audience aud2 was not in the request") as caught:
-            await asking.provider().fetch(asks())
+            await asking.provider().fetch(asking.asks())
 
     assert (caught.value.code, caught.value.reason) == ("UNKNOWN", "GRPCProviderError")
 
@@ -88,7 +87,7 @@ async def test_a_status_is_passed_on(asking: Asking) -> None:
 
     async with plugin_server(asking.folder, "mock", Plugin(answer=refuse)) as plugin:
         with pytest.raises(ProviderError) as caught:
-            await asking.provider().fetch(asks())
+            await asking.provider().fetch(asking.asks())
 
     assert caught.value.code == "PERMISSION_DENIED"
     assert caught.value.reason == "GRPCProviderError"
@@ -104,7 +103,7 @@ async def test_an_error_code_is_passed_on(asking: Asking) -> None:
 
     async with plugin_server(asking.folder, "mock", Plugin(answer=refuse)):
         with pytest.raises(ProviderError, match="failed with provider error code AuthenticationFailed") as caught:
-            await asking.provider().fetch(asks())
+            await asking.provider().fetch(asking.asks())
 
     assert caught.value.reason == "AuthenticationFailed"
 
@@ -112,10 +111,10 @@ async def test_an_error_code_is_passed_on(asking: Asking) -> None:
 async def test_the_first_folder_goes_before_the_second(asking: Asking) -> None:
     """And a plugin that appears in it later takes over."""
     async with plugin_server(asking.second, "mock") as second:
-        await asking.provider().fetch(asks())
+        await asking.provider().fetch(asking.asks())
         async with plugin_server(asking.folder, "mock") as first:
-            await asking.provider().fetch(asks())
-        await asking.provider().fetch(asks())
+            await asking.provider().fetch(asking.asks())
+        await asking.provider().fetch(asking.asks())
 
     assert (len(first.questions), len(second.questions)) == (1, 2)
 
@@ -123,9 +122,9 @@ async def test_the_first_folder_goes_before_the_second(asking: Asking) -> None:
 async def test_each_name_has_its_own_plugin(asking: Asking) -> None:
     """And one that is nowhere is told, however many others there are."""
     async with plugin_server(asking.folder, "one") as one, plugin_server(asking.folder, "two") as two:
-        await asking.provider("two").fetch(asks())
+        await asking.provider("two").fetch(asking.asks())
         with pytest.raises(ProviderUnavailable, match='provider not found: provider "three"'):
-            await asking.provider("three").fetch(asks())
+            await asking.provider("three").fetch(asking.asks())
 
     assert (len(one.questions), len(two.questions)) == (0, 1)
 
@@ -140,7 +139,7 @@ async def test_many_fetches_share_one_connection(asking: Asking, caplog: pytest.
 
     async with plugin_server(asking.folder, "mock", Plugin(answer=wait)) as plugin:
         with caplog.at_level(logging.INFO):
-            fetched = await asyncio.gather(*(asking.provider().fetch(asks()) for _ in range(20)))
+            fetched = await asyncio.gather(*(asking.provider().fetch(asking.asks()) for _ in range(20)))
 
     assert [len(secrets) for secrets in fetched] == [1] * 20
     assert [greeting.version for greeting in plugin.greetings] == ["v1alpha1"]
@@ -154,7 +153,7 @@ async def test_another_protocol_version_is_logged_and_tried(asking: Asking, capl
     odd = Plugin(version=pb.VersionResponse(version="v9", runtime_name="odd" * 99))
     async with plugin_server(asking.folder, "mock", odd):
         with caplog.at_level(logging.WARNING):
-            assert await asking.provider().fetch(asks())
+            assert await asking.provider().fetch(asking.asks())
 
     [record] = [record for record in caplog.records if record.message == "plugin connected"]
     assert vars(record)["protocol"] == "v9"
@@ -173,10 +172,10 @@ async def test_an_answer_beyond_the_limit_is_not_read(asking: Asking) -> None:
     provider = replace(asking.provider(), client=client)
     async with plugin_server(asking.folder, "mock", Plugin(answer=large)):
         size = 99_000
-        [secret] = await provider.fetch(asks())
+        [secret] = await provider.fetch(asking.asks())
         size = 100_001
         with pytest.raises(ProviderError, match="KEYFERRY_PLUGIN_MAX_MESSAGE") as caught:
-            await provider.fetch(asks())
+            await provider.fetch(asking.asks())
     await client.close()
 
     assert len(secret.contents) == 99_000
@@ -193,7 +192,7 @@ async def test_what_a_volume_holds_fits_the_default(asking: Asking) -> None:
         return whole
 
     async with plugin_server(asking.folder, "mock", Plugin(answer=answer)):
-        [secret] = await asking.provider().fetch(asks())
+        [secret] = await asking.provider().fetch(asking.asks())
 
     assert len(secret.contents) == 4 * 1024 * 1024 + 1
 
@@ -205,7 +204,7 @@ async def test_nothing_secret_shows(asking: Asking, caplog: pytest.LogCaptureFix
         raise ProviderError(f"cannot use {question}", code="UNKNOWN", reason="")
 
     secret = "correct horse battery staple"
-    request = asks(node_publish_secret={"clientsecret": secret})
+    request = asking.asks(node_publish_secret={"clientsecret": secret})
     async with plugin_server(asking.folder, "mock", Plugin(answer=quote)):
         with caplog.at_level(logging.DEBUG), pytest.raises(ProviderError) as caught:
             await asking.provider().fetch(request)
@@ -222,7 +221,7 @@ async def test_a_fetched_value_shows_nowhere(asking: Asking, caplog: pytest.LogC
     """Not in the log at its most talkative, nor in what is given back."""
     with caplog.at_level(logging.DEBUG):
         async with plugin_server(asking.folder, "mock", Plugin(rotated=True)):
-            secrets = await asking.provider().fetch(asks())
+            secrets = await asking.provider().fetch(asking.asks())
 
     assert "rotated" not in f"{secrets!r}{caplog.text}"
-    assert token("aud1")[:20] not in caplog.text
+    assert "eyJ" not in caplog.text

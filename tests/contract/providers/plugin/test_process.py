@@ -13,7 +13,6 @@ import pytest
 
 from keyferry.errors import ProviderError
 from keyferry.testing.processes import logged, server
-from tests.contract.providers.plugin.conftest import asks
 
 if TYPE_CHECKING:
     from tests.contract.providers.plugin.conftest import Asking
@@ -34,11 +33,11 @@ async def test_two_urls_control_it(asking: Asking, tmp_path: Path) -> None:
         [url] = re.findall(r"http://\S+", running.output())
 
         await asyncio.to_thread(get, f"{url}/rotation?rotated=true")
-        [rotated] = await provider.fetch(asks())
+        [rotated] = await provider.fetch(asking.asks())
         await asyncio.to_thread(get, f"{url}/rotation?rotated=false")
-        [back] = await provider.fetch(asks())
+        [back] = await provider.fetch(asking.asks())
         await asyncio.to_thread(get, f"{url}/validate-token-requests?audience=aud1,aud9")
         with pytest.raises(ProviderError, match="token for audience aud9 was not in the request"):
-            await provider.fetch(asks())
+            await provider.fetch(asking.asks())
 
     assert (rotated.contents, back.contents) == (b"rotated", b"secret")
