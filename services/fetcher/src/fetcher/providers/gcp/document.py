@@ -1,0 +1,124 @@
+"""Reads YAML within bounds and by the rules of Go's YAML reader, which upstream reads classes and secrets with.
+
+PyYAML's own types are not Go's: to it ``yes`` is a flag and ``1:30`` a number where Go sees texts, and ``0o400`` a
+text where Go sees a number. Here scalars keep their text, and a kind that is Go's.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import yaml
+
+_MAX_DEPTH = 32
+_MAX_NODES = 20_000  # with every use of an alias counted, so that a few lines cannot stand for millions of values
+_TAG = "tag:yaml.org,2002:"
+_MERGE = f"{_TAG}merge"
+_KINDS = ("null", "bool", "int", "float", "timestamp", "str")
+
+
+class _Loader(yaml.CSafeLoader):
+    """Knows what kind a plain scalar has, as gopkg.in/yaml.v3 does (resolve.go); quoted ones are texts."""
+
+    yaml_implicit_resolvers = {}  # noqa: RUF012 - as PyYAML declares it
+
+
+for _kind, _pattern, _first in (
+    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
+    ("int", r"[-+]?(0b[01_]+|0o?[0-7_]+|0x[0-9a-fA-F_]+|0|[1-9][0-9_]*)", list("-+0123456789")),
+    ("float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?", list("-+.0123456789")),
+    ("float", r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)", list("-+.")),
+    ("timestamp", r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}([Tt ]+[0-9]{1,2}:[0-9:. ]+([Zz]|[-+0-9:]+)?)?", list("0123456789")),
+    ("merge", "<<", ["<"]),
+):
+    _Loader.add_implicit_resolver(f"{_TAG}{_kind}", re.compile(f"(?:{_pattern})\\Z"), _first)
+
+
+class DocumentError(Exception):
+    """The text is no usable YAML; says where, never what stands there: it may be a secret."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scalar:
+    """Anything but a list or a mapping: as written, without quotes, and which of `_KINDS` it is."""
+
+    text: str = field(repr=False)
+    kind: str
+
+
+Value = Scalar | list["Value"] | dict[str, "Value"]
+NOTHING = Scalar("", "null")
+
+
+def read(text: str, *, longest: int) -> Value:
+    """The document.
+
+    Args:
+        text: YAML, one document.
+        longest: Characters that it may have.
+
+    Raises:
+        DocumentError: it is none, too long, too deep, or has unusual keys or tags.
+    """
+    if len(text) > longest:
+        raise DocumentError(f"is {len(text)} characters long: {longest} are the most")
+    problem = ""
+    try:
+        _check_depth(text)
+        node = yaml.compose(text, Loader=_Loader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        problem = f"is not valid YAML{f' at line {mark.line + 1}, column {mark.column + 1}' if mark else ''}"
+    except (yaml.YAMLError, UnicodeError):
+        problem = "is not valid YAML: it holds characters that YAML does not allow"
+    if problem:  # outside the block: the parser's error quotes the text
+        raise DocumentError(problem)
+    return _value(node, 0, iter(range(_MAX_NODES))) if node else NOTHING
+
+
+def _check_depth(text: str) -> None:
+    # libyaml composes by recursion in C: a few thousand brackets would end the process. Its event stream does not.
+    depth = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > _MAX_DEPTH:
+            raise DocumentError(f"is nested deeper than {_MAX_DEPTH} levels")
+
+
+def _value(node: yaml.Node, depth: int, room: Iterator[int]) -> Value:
+    if next(room, None) is None or depth > _MAX_DEPTH:
+        raise DocumentError(f"stands for more than {_MAX_NODES} values, or nests deeper than {_MAX_DEPTH} levels")
+    kind = node.tag.removeprefix(_TAG)
+    if isinstance(node, yaml.ScalarNode) and kind in _KINDS:
+        return Scalar(node.value, kind)
+    if isinstance(node, yaml.SequenceNode) and kind == "seq":
+        return [_value(item, depth + 1, room) for item in node.value]
+    if isinstance(node, yaml.MappingNode) and kind == "map":
+        return _mapping(node, depth + 1, room)
+    raise _at(node, "has a tag that is not supported")
+
+
+def _mapping(node: yaml.MappingNode, depth: int, room: Iterator[int]) -> dict[str, Value]:
+    own: dict[str, Value] = {}
+    merged: dict[str, Value] = {}
+    for key, item in node.value:
+        if not isinstance(key, yaml.ScalarNode):
+            raise _at(key, "has a mapping key that is no text")
+        value = _value(item, depth, room)
+        if key.tag == _MERGE:
+            for each in value if isinstance(value, list) else [value]:
+                if not isinstance(each, dict):
+                    raise _at(item, "merges something that is no mapping")
+                merged = each | merged
+        elif key.value in own:
+            raise _at(key, "has a mapping key twice")
+        else:
+            own[key.value] = value
+    return merged | own
+
+
+def _at(node: yaml.Node, problem: str) -> DocumentError:
+    return DocumentError(f"{problem} at line {node.start_mark.line + 1}, column {node.start_mark.column + 1}")
