@@ -23,7 +23,10 @@ Code = grpc.StatusCode
 
 _STATE = re.compile(r"\b(DISABLED|DESTROYED)\b")
 _LONGEST_WAIT = 300.0  # seconds, whatever Google says
-_ROLES = {SECRET: "roles/secretmanager.secretAccessor", PARAMETER: "roles/parametermanager.parameterAccessor"}
+_ROLES = {
+    SECRET: "roles/secretmanager.secretAccessor",
+    PARAMETER: "roles/parametermanager.parameterAccessor, and the parameter itself secretAccessor on its references",
+}
 
 
 class TokenRefused(AccessDenied):
@@ -60,7 +63,7 @@ def explain(error: grpc.aio.AioRpcError, resource: Resource, doing: str) -> Keyf
         location=f" in location {resource.location}" if resource.location else "",
         code=error.code().name,
     )
-    return kind(f"{doing}: {told}", retry_after=_retry_delay(error))
+    return kind(f"{doing}: {told}", retry_after=_retry_delay(error) if kind.retry_after else None)
 
 
 def _state(error: grpc.aio.AioRpcError, resource: Resource) -> str:
