@@ -73,7 +73,7 @@ class ParameterManager:
             data: The payload.
             format_: UNFORMATTED, JSON or YAML; only the latter two are rendered.
         """
-        found = self._parameters.get(self._policies.resolve(parameter)) or self._new(parameter, Format[format_])
+        found = self._parameters.get(self._policies.resolve(parameter)) or self._new(parameter, getattr(Format, format_))
         self._put(found, version, data)
         return found.principal
 
@@ -151,7 +151,7 @@ class ParameterManager:
     def _put(self, parameter: Parameter, version: str, data: bytes) -> ParameterVersion:
         if version in parameter.versions:
             raise Refused(Code.ALREADY_EXISTS, f"Resource '{parameter.name}/versions/{version}' already exists")
-        if len(data) > _LARGEST or not _is(parameter.format, data):
+        if len(data) > _LARGEST or not _is(parameter.format_, data):
             raise Refused(Code.INVALID_ARGUMENT, "The payload is too large, or not of the parameter's format.")
         found = parameter.versions[version] = ParameterVersion(f"{parameter.name}/versions/{version}", data)
         return found

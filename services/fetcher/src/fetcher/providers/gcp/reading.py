@@ -105,6 +105,8 @@ class Reader:
 
 
 def _payload(answer: Any, resource: Resource, doing: str) -> Payload:
+    if answer is None:  # what gRPC makes of bytes that cannot be read
+        raise ProviderUnavailable(f"{doing}: the answer makes no sense")
     if resource.kind != SECRET:
         data, version = answer.rendered_payload, answer.parameter_version
     else:
