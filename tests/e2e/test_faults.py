@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import grpc.aio
 import nats
 import pytest
 
@@ -17,7 +18,7 @@ from keyferry.events import VolumePublished, VolumeUnpublished, volume_event
 from keyferry.kube import Json
 from keyferry.proto.csi.v1 import csi_pb2 as csi
 from keyferry.subjects import volume_subject
-from keyferry.testing.kubelet import call
+from keyferry.testing.kubelet import IDENTITY, call
 from keyferry.testing.proxy import CountingProxy, counting_proxy
 from keyferry.testing.services import NodeDriver
 from keyferry.testing.stack import Stack
@@ -64,8 +65,19 @@ def content(target: Path) -> str:
 
 
 async def restart(driver: NodeDriver) -> None:
-    """Start a driver that is down."""
-    await asyncio.to_thread(driver.process.start)
+    """Start a driver anew and wait until it answers: the socket of one that was killed is there before that."""
+    await asyncio.to_thread(driver.process.restart)
+    async with asyncio.timeout(20):
+        while not await answers(driver):  # noqa: ASYNC110 - another process has no event to wait for
+            await asyncio.sleep(0.02)
+
+
+async def answers(driver: NodeDriver) -> bool:
+    try:
+        await call(driver.endpoint, "Probe", csi.ProbeRequest(), csi.ProbeResponse, service=IDENTITY)
+    except grpc.aio.AioRpcError:
+        return False
+    return True
 
 
 async def test_fetcher_killed_while_it_fetches(own: Stack, settle: Settle, proxy: CountingProxy) -> None:
@@ -125,7 +137,7 @@ async def test_driver_restarted(alone: World, proxy: CountingProxy) -> None:
     target = await alone.kubelet.publish(pod, "secrets")
     before = ((target / "..data").readlink(), (target / "password").stat())
     calls = proxy.count()
-    await asyncio.to_thread(alone.node.process.restart)
+    await restart(alone.node)
     await alone.kubelet.publish(pod, "secrets")
 
     assert ((target / "..data").readlink(), (target / "password").stat()) == before
