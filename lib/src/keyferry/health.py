@@ -24,6 +24,25 @@ _CLIENT_SECONDS = 10.0  # whoever connects and says nothing does not keep a thre
 disable_created_metrics()  # type: ignore[no-untyped-call] # twice the series, and no dashboard asks for them
 
 
+class Readiness:
+    """What a service still waits for, in words. It starts as "it is starting" and is asked from another thread."""
+
+    def __init__(self) -> None:
+        self._missing: Callable[[], list[str]] = lambda: ["it is starting"]
+
+    def wait_for(self, missing: Callable[[], list[str]]) -> None:
+        """From now on, ready when this names nothing."""
+        self._missing = missing
+
+    def failed(self, why: str) -> None:
+        """Not ready, and why."""
+        self._missing = lambda: [why]
+
+    def missing(self) -> list[str]:
+        """What is not ready; empty when all is."""
+        return self._missing()
+
+
 @asynccontextmanager
 async def health(address: str, ready: Callable[[], list[str]], *, stuck_after: float = 5.0) -> AsyncIterator[int]:
     """Serve /healthz, /readyz and /metrics for as long as the block lasts.

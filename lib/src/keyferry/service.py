@@ -1,4 +1,4 @@
-"""Runs a service: settings, logs, traces, signals."""
+"""Runs a service: settings, logs, traces, signals, and the health that says how it is from its first moment on."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import uvloop
 
 from keyferry.errors import KeyferryError, place
+from keyferry.health import Readiness, health
 from keyferry.keys import KeyFileError
 from keyferry.settings import SettingsError, address, level, load, setting
 from keyferry.telemetry import set_up_logs, set_up_traces
@@ -42,14 +43,14 @@ class ServiceSettings:
 
 
 S = TypeVar("S", bound=ServiceSettings)
-Serve = Callable[[S], Coroutine[Any, Any, None]]
+Serve = Callable[[S, Readiness], Coroutine[Any, Any, None]]
 
 
 def run(serve: Serve[S], settings_class: type[S], *, name: str, environ: Mapping[str, str] = os.environ) -> int:
     """Run a service until SIGTERM or SIGINT.
 
     Args:
-        serve: Everything the service does, until cancelled.
+        serve: Everything the service does, until cancelled; tells what it waits for.
         settings_class: Read from the environment here, once.
         name: For logs and traces.
         environ: The environment.
@@ -79,7 +80,7 @@ async def _until_stopped(serve: Serve[S], settings: S, name: str) -> int:
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
-    work = loop.create_task(_retry_start(serve, settings), name=name)
+    work = loop.create_task(_serve(serve, settings), name=name)
     stopping = loop.create_task(stopped.wait())
     # What start-up made lives as long as the process: the collector need not look at it again.
     loop.call_later(_RETRY_SECONDS, _freeze)
@@ -99,17 +100,24 @@ async def _until_stopped(serve: Serve[S], settings: S, name: str) -> int:
     return 0
 
 
-async def _retry_start(serve: Serve[S], settings: S) -> None:
+async def _serve(serve: Serve[S], settings: S) -> None:
+    ready = Readiness()
+    async with health(settings.http_address, ready.missing):
+        await _retry_start(serve, settings, ready)
+
+
+async def _retry_start(serve: Serve[S], settings: S, ready: Readiness) -> None:
     """A dependency that is away at start is waited for: nobody has to restart us when it comes."""
     while True:
         try:
-            await serve(settings)
+            await serve(settings, ready)
         except (KeyferryError, ExceptionGroup) as error:
             causes = _leaves(error)
             if not all(isinstance(cause, KeyferryError) and cause.retry_after is not None for cause in causes):
                 raise
             for cause in causes:
                 log.warning("cannot start yet: %s", _told(cause))
+            ready.failed(f"cannot start yet: {'; '.join(_told(cause) for cause in causes)}")
             await asyncio.sleep(_RETRY_SECONDS)
         else:
             return

@@ -23,7 +23,6 @@ from dataclasses import dataclass
 from keyferry import service, settings, telemetry
 from keyferry.bus import connect
 from keyferry.errors import AccessDenied, BusUnavailable
-from keyferry.health import health
 from keyferry.keys import KeyFileError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,31 +30,33 @@ class Settings(service.ServiceSettings):
     color: str = settings.setting("APP_COLOR", "the color of the shed")
     pace: float = settings.setting("APP_PACE", "how fast", default=1.0, parse=settings.duration)
 
-async def serve(s):
-    async with connect(s.nats_url, name="probe") as bus, health(s.http_address, list):
+async def serve(s, ready):
+    async with connect(s.nats_url, name="probe") as bus:
         with telemetry.span("started", telemetry.Kind.INTERNAL):
             pass
+        ready.wait_for(list)
+        print("started", flush=True)
         try:
             await asyncio.Event().wait()
         finally:
             print("cleaned up", flush=True)
 
-async def permanent(s):
+async def permanent(s, ready):
     raise AccessDenied("grant the role")
 
-async def defect(s):
+async def defect(s, ready):
     raise ValueError("canary-1")
 
-async def keys(s):
+async def keys(s, ready):
     raise KeyFileError("fetcher.json is readable by everybody")
 
-async def grouped(s):
+async def grouped(s, ready):
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(defect(s))
-        tasks.create_task(permanent(s))
+        tasks.create_task(defect(s, ready))
+        tasks.create_task(permanent(s, ready))
 
 tries = 0
-async def flaky(s):
+async def flaky(s, ready):
     global tries
     tries += 1
     if tries < 2:
@@ -67,9 +68,9 @@ async def flaky(s):
 async def away(s):
     raise BusUnavailable("NATS is away")
 
-async def forgotten(s):
+async def forgotten(s, ready):
     asyncio.get_running_loop().call_soon(int, "canary-1")
-    asyncio.create_task(defect(s))
+    asyncio.create_task(defect(s, ready))
     await asyncio.sleep(0.1)
     print("started", flush=True)
     await asyncio.Event().wait()
@@ -135,6 +136,12 @@ async def ended(name: str = "serve", **environ: str) -> tuple[int | None, str]:
         return probe.process.returncode, text
 
 
+async def answer(port: int, path: str) -> tuple[int, str]:
+    """What its HTTP server says."""
+    async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{port}/{path}") as response:
+        return response.status, await response.text()
+
+
 @pytest.fixture
 def nats_url(tmp_path: Path) -> Any:
     """A server of the test's own."""
@@ -161,8 +168,8 @@ async def test_a_signal_ends_it_in_order(nats_url: str, number: signal.Signals) 
     """Exit status 0: it was told to; what is open is closed first, and every line of the log is JSON."""
     async with running(KEYFERRY_NATS_URL=nats_url) as probe:
         port = (await probe.line(lambda line: "port" in line))["port"]
-        async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{port}/healthz") as response:
-            assert response.status == 200
+        await probe.printed(b"started")
+        assert await answer(port, "readyz") == (200, "ok")
         assert await probe.stop(number) == 0
         await probe.printed(b"cleaned up")
         rest = [json.loads(line) for line in (await probe.lines.read()).splitlines()]
@@ -172,13 +179,18 @@ async def test_a_signal_ends_it_in_order(nats_url: str, number: signal.Signals) 
 
 
 async def test_a_dependency_that_is_away_at_start_is_waited_for(tmp_path: Path) -> None:
-    """With a line that says for what; when it comes the service starts, and nobody had to restart it."""
+    """Alive and not ready, and says for what; when it comes the service starts, and nobody had to restart it."""
     port = free_port()
     async with running(KEYFERRY_NATS_URL=f"nats://127.0.0.1:{port}") as probe:
+        http = (await probe.line(lambda line: "port" in line))["port"]
         waiting = await probe.line(lambda line: line["message"].startswith("cannot start yet"))
+        healthy, (status, missing) = await answer(http, "healthz"), await answer(http, "readyz")
         with nats_server(tmp_path, port=port):
-            await probe.line(lambda line: "port" in line)
+            await probe.printed(b"started")
             assert await probe.stop() == 0
+
+    assert healthy == (200, "ok")
+    assert (status, missing) == (503, waiting["message"])
 
     assert re.search(rf"NATS cannot be reached at 127\.0\.0\.1:{port} ", waiting["message"])
 
@@ -210,7 +222,7 @@ async def test_what_does_not_pass_ends_it(name: str, told: list[str]) -> None:
     """Exit status 1 and one line for each cause, without a traceback and without a defect's text."""
     status, text = await ended(name)
 
-    lines = [json.loads(line) for line in text.splitlines()]
+    lines = [line for line in map(json.loads, text.splitlines()) if line["level"] != "info"]
     assert status == 1
     assert [line["level"] for line in lines] == ["critical"] * len(told)
     assert [line["message"][: len(start)] for line, start in zip(lines, told, strict=True)] == told
@@ -245,7 +257,7 @@ async def test_spans_are_exported_before_it_ends(nats_url: str) -> None:
     async with otlp_receiver() as otlp:
         environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": otlp.url, "KEYFERRY_NODE_NAME": "node-1"}
         async with running(KEYFERRY_NATS_URL=nats_url, **environ) as probe:
-            await probe.line(lambda line: "port" in line)
+            await probe.printed(b"started")
             assert await probe.stop() == 0
 
         (span,) = await otlp.trace("started")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from keyferry import keys, streams
 from keyferry.testing.ports import free_port
-from keyferry.testing.processes import Server, answers, server
+from keyferry.testing.processes import Server, answers, logged, server
 
 
 @dataclass(frozen=True)
@@ -123,11 +123,7 @@ def node_driver(
         **(env or {}),
     }
     http = f"http://127.0.0.1:{port}"
-    is_healthy = answers(f"{http}/healthz")
-
-    def ready(running: Server) -> bool:
-        return is_healthy(running) and socket.exists()
-
+    ready = logged("serving kubelet")  # not /readyz, which waits for a kubelet to register the driver
     argv, log = [python, "-m", "node_driver"], directory / f"node-driver-{node}.log"
     with server(argv, name=f"node-driver {node}", log=log, ready=ready, env=settings) as process:
         yield NodeDriver(process, http, f"unix://{socket}", root, node)

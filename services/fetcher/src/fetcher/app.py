@@ -13,13 +13,13 @@ from fetcher.identity import TokenVerifier
 from fetcher.providers import open_providers
 from fetcher.settings import Settings
 from keyferry.bus import connect
-from keyferry.health import health
+from keyferry.health import Readiness
 from keyferry.keys import KeyFile
 from keyferry.kube import connect as connect_kube
 from keyferry.streams import MOUNTS, REFRESHES
 
 
-async def serve(settings: Settings) -> None:
+async def serve(settings: Settings, ready: Readiness) -> None:
     """Answer requests until cancelled."""
     keys = KeyFile.fetcher(Path(settings.keys_dir))
     async with (
@@ -53,5 +53,4 @@ async def serve(settings: Settings) -> None:
             tasks.create_task(cache.run())
         tasks.create_task(bus.consume(MOUNTS, fetch, concurrency=settings.mounts))
         tasks.create_task(bus.consume(REFRESHES, fetch, concurrency=settings.refreshes))
-        async with health(settings.http_address, missing):
-            await asyncio.Event().wait()
+        ready.wait_for(missing)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 from importlib.metadata import version
 from pathlib import Path
 
 from keyferry.bus import connect
-from keyferry.health import health
+from keyferry.health import Readiness
 from keyferry.keys import KeyFile
 from keyferry.proto.csi.v1 import csi_pb2
 from keyferry.rpc import serve as serve_rpc
@@ -23,8 +24,10 @@ from node_driver.records import Records
 from node_driver.registration import registered
 from node_driver.settings import Settings
 
+log = logging.getLogger(__name__)
 
-async def serve(settings: Settings) -> None:
+
+async def serve(settings: Settings, ready: Readiness) -> None:
     """Serve kubelet until cancelled."""
     keys = KeyFile.public(Path(settings.keys_dir))
     own_key = OpeningKey.generate(f"node-{secrets.token_hex(4)}")
@@ -49,7 +52,6 @@ async def serve(settings: Settings) -> None:
         served = {services["Identity"]: identity, services["Node"]: node}
         async with (
             asyncio.TaskGroup() as tasks,
-            health(settings.http_address, missing),
             serve_rpc(settings.endpoint, served),
             registered(
                 Path(settings.plugins_registry) / f"{settings.driver_name}-reg.sock",
@@ -58,4 +60,6 @@ async def serve(settings: Settings) -> None:
                 on_status=on_registration,
             ),
         ):
+            ready.wait_for(missing)
+            log.info("serving kubelet", extra={"endpoint": settings.endpoint})
             await tasks.create_task(announcer.run())
