@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import errno
 import logging
 import os
 import stat
@@ -48,13 +49,12 @@ async def serve(endpoint: str, services: dict[ServiceDescriptor, object], *, gra
     """Serve on a unix socket for as long as the block lasts.
 
     Args:
-        endpoint: ``unix:///path``; a stale socket there is removed first, and the new one is for root alone.
+        endpoint: ``unix:///path``; takes the place of a socket that is there, and is for root alone.
         services: A servicer for each service. A method of it is a coroutine ``(request, deadline) -> response``, where
             the deadline is in Unix seconds, or ``bytes``: a constant answer. What it lacks is UNIMPLEMENTED.
         grace: Seconds that calls in flight may take to end, after which they are cancelled.
     """
     path = Path(endpoint.removeprefix("unix://"))
-    _make_way(path)
     pool = concurrent.futures.ThreadPoolExecutor(_THREADS, thread_name_prefix="rpc")
     server = grpc.server(pool, options=[("grpc.so_reuseport", 0)])
     loop = asyncio.get_running_loop()
@@ -63,12 +63,7 @@ async def serve(endpoint: str, services: dict[ServiceDescriptor, object], *, gra
         handlers = {m.name: _handler(descriptor, m.name, servicer, loop, calls) for m in descriptor.methods}
         found = {name: handler for name, handler in handlers.items() if handler is not None}
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(descriptor.full_name, found),))
-    mask = os.umask(0o077)
-    try:
-        server.add_insecure_port(f"unix://{path}")
-    finally:
-        os.umask(mask)
-    server.start()
+    ours = _listen(server, path)
     try:
         yield
     finally:
@@ -76,12 +71,37 @@ async def serve(endpoint: str, services: dict[ServiceDescriptor, object], *, gra
         for call in tuple(calls):
             call.cancel()  # nobody is told any more; a thread that waited on would keep the process
         pool.shutdown(wait=False, cancel_futures=True)
+        _take_away(path, ours)
 
 
-def _make_way(path: Path) -> None:
+def _listen(server: grpc.Server, path: Path) -> int | None:
+    """Listen under a name of our own, then move that into place.
+
+    gRPC removes the name it was given when it stops, even if another process listens there by then: a driver that ends
+    late would take its successor's socket away.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    if path.exists() and stat.S_ISSOCK(path.stat().st_mode):
-        path.unlink()
+    if path.exists() and not stat.S_ISSOCK(path.stat().st_mode):
+        raise FileExistsError(errno.EEXIST, "is no socket; the endpoint must not name a file of somebody's", str(path))
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    fresh.unlink(missing_ok=True)
+    mask = os.umask(0o077)
+    try:
+        server.add_insecure_port(f"unix://{fresh}")
+    finally:
+        os.umask(mask)
+    server.start()
+    fresh.replace(path)
+    return _inode(path)
+
+
+def _take_away(path: Path, ours: int | None) -> None:
+    if _inode(path) == ours:
+        path.unlink(missing_ok=True)
+
+
+def _inode(path: Path) -> int | None:
+    return path.stat().st_ino if path.exists() else None
 
 
 def _handler(

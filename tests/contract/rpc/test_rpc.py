@@ -1,10 +1,11 @@
 import asyncio
+import os
 import socket
 import stat
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -224,11 +225,23 @@ async def test_a_stale_socket_is_replaced(tmp_path: Path) -> None:
         assert await asyncio.to_thread(call, target) == b""
 
 
+async def test_a_server_that_ends_late_leaves_its_successor_its_socket(tmp_path: Path) -> None:
+    """An old driver may outlive the start of the new one: what listens at the endpoint then is not its own."""
+    async with AsyncExitStack() as old, AsyncExitStack() as new:
+        await old.enter_async_context(serving(tmp_path / "csi.sock", Servicer()))
+        target = await new.enter_async_context(serving(tmp_path / "csi.sock", Servicer()))
+        await old.aclose()
+
+        assert await asyncio.to_thread(call, target) == b""
+
+    assert os.listdir(tmp_path) == []
+
+
 async def test_what_is_no_socket_is_not_removed(tmp_path: Path) -> None:
     """An endpoint that names a file of somebody's is a mistake to be told."""
     (tmp_path / "data").write_text("precious")
 
-    with pytest.raises(RuntimeError, match="data"):
+    with pytest.raises(FileExistsError, match="no socket"):
         async with serving(tmp_path / "data", Servicer()):
             pass
 

@@ -174,7 +174,7 @@ with server({SLEEPER!r}, name="s", log=Path({str(tmp_path / "log")!r}), ready=lo
     print(running.pid, flush=True)
     time.sleep(600)
 """
-    with subprocess.Popen([*PYTHON, run], stdout=subprocess.PIPE, text=True) as tests:  # noqa: S603  # the code above
+    with subprocess.Popen([*PYTHON, run], stdout=subprocess.PIPE, text=True) as tests:  # the code above
         assert tests.stdout is not None
         pidfd = os.pidfd_open(int(tests.stdout.readline()))
         tests.send_signal(signal.SIGKILL)
