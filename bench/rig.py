@@ -1,0 +1,142 @@
+"""Everything that a bench runs: bus, Kubernetes API, stub backend, our services from environments like their images."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from cluster import Mount, mounted_below
+from environments import environment
+from keyferry.testing import services
+from keyferry.testing.nats import nats_server
+from keyferry.testing.ports import free_port
+from keyferry.testing.processes import Server, answers, server
+from keyferry.testing.stack import KubeProcess, kube_api
+from storm import Outcome, run
+from stub import FILES, value
+
+_HERE = Path(__file__).parent
+NODE = "node-a"
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What our services stand on; it stays while they come and go."""
+
+    directory: Path
+    nats: Server
+    nats_url: str
+    kube: KubeProcess
+    backend: Server
+    backend_url: str
+    pythons: dict[str, str]
+
+    @property
+    def keys_dir(self) -> Path:
+        """Where the key sets are."""
+        return self.directory / "keys"
+
+    def reset_backend(self, *, delay_ms: int = 0) -> None:
+        """Let the backend count from zero, and answer so late from now on."""
+        _http(f"{self.backend_url}/reset?delay_ms={delay_ms}", b"")
+
+    def backend_counts(self) -> dict[str, int]:
+        """What the backend was asked since it was reset."""
+        counts: dict[str, int] = json.loads(_http(f"{self.backend_url}/counts"))
+        return counts
+
+    @contextmanager
+    def services(self, *, traced: bool) -> Iterator[Services]:
+        """Run a fetcher and a node-driver, all of their traces sent to the stub, or none made."""
+        env = {"OTEL_EXPORTER_OTLP_ENDPOINT": self.backend_url} if traced else {}
+        with (
+            services.fetcher(
+                self.directory,
+                nats_url=self.nats_url,
+                keys_dir=self.keys_dir,
+                kubeconfig=self.kube.kubeconfig,
+                env={**env, "KEYFERRY_PROVIDERS": "vault"},
+                python=self.pythons["fetcher"],
+            ) as fetcher,
+            services.node_driver(
+                self.directory,
+                nats_url=self.nats_url,
+                keys_dir=self.keys_dir,
+                node=NODE,
+                env=env,
+                python=self.pythons["node-driver"],
+            ) as node,
+        ):
+            yield Services(self, fetcher, node)
+
+    @contextmanager
+    def echo(self) -> Iterator[tuple[str, Server]]:
+        """Run the yardstick and give its endpoint."""
+        socket = self.directory / "echo.sock"
+        socket.unlink(missing_ok=True)
+        argv = [self.pythons["node-driver"], str(_HERE / "echo.py"), str(socket)]
+        log = self.directory / "echo.log"
+        with server(argv, name="echo", log=log, ready=lambda _: socket.exists()) as process:
+            yield f"unix://{socket}", process
+
+
+@dataclass(frozen=True)
+class Services:
+    """Our services, running."""
+
+    ground: Ground
+    fetcher: services.Service
+    node: services.NodeDriver
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """The processes that a mount costs something, this client among them."""
+        return {
+            "node-driver": self.node.process.pid,
+            "fetcher": self.fetcher.process.pid,
+            "nats": self.ground.nats.pid,
+            "backend+collector": self.ground.backend.pid,
+            "client": os.getpid(),
+        }
+
+    async def take_away(self, mounts: list[Mount]) -> tuple[Outcome, int]:
+        """Unpublish what was mounted; the second number is how many mounts are left of all."""
+        outcome = await run(self.node.endpoint, ([mount.unpublish] for mount in mounts), at_once=100)
+        return outcome, mounted_below(self.node.kubelet_root)
+
+
+def wrong(mount: Mount, path: str) -> bool:
+    """Whether a volume does not hold just what the backend has at a path."""
+    try:
+        return any((mount.target / f"file-{number}").read_text() != value(f"{path}", number) for number in range(FILES))
+    except OSError:
+        return True
+
+
+@contextmanager
+def ground(directory: Path) -> Iterator[Ground]:
+    """Start what our services stand on, with streams and keys."""
+    pythons = {service: environment(service) for service in ("node-driver", "fetcher")}
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    with ExitStack() as running:
+        nats = running.enter_context(nats_server(directory / "nats"))
+        kube = running.enter_context(kube_api(directory / "kube"))
+        argv = [sys.executable, str(_HERE / "stub.py"), str(port)]
+        ready = answers(f"{url}/counts")
+        backend = running.enter_context(server(argv, name="stub", log=directory / "stub.log", ready=ready))
+        services.prepare(nats.url, directory / "keys")
+        yield Ground(directory, nats.process, nats.url, kube, backend, url, pythons)
+
+
+def _http(url: str, data: bytes | None = None) -> bytes:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(url, data=data, timeout=10) as answer:
+        body: bytes = answer.read()
+    return body
