@@ -141,7 +141,7 @@ async def measure(base: Ground, size: Size) -> None:
         cluster = Cluster(kube, base.backend_url)
         await cluster.prepare()
         names = [f"own-{number}" for number in range(size.distinct)]
-        for name in names:
+        for name in (*names, "slow-traced", "slow-untraced"):
             await cluster.add_class(name)
         pods = await cluster.pods(max(size.storm, size.serial, size.live), node=NODE)
         rows, memory = [], []
@@ -155,8 +155,12 @@ async def measure(base: Ground, size: Size) -> None:
                 rows.append(await measuring.row(f"serial, {word}", size.serial))
                 rows.append(await measuring.row(f"serial, kept connection, {word}", size.serial, kept=True))
                 rows.append(await measuring.row(f"storm, {word}", size.storm, at_once=100))
-                slow = await measuring.row(f"storm, 50 ms backend, {word}", size.storm, at_once=100, delay_ms=50)
-                rows.append(slow)
+                slow = f"slow-{word}"  # a class of its own, which no row before has fetched
+                rows.append(
+                    await measuring.row(
+                        f"storm, 50 ms backend, {word}", size.storm, at_once=100, delay_ms=50, classes=(slow,)
+                    )
+                )
                 rows.append(
                     await measuring.row(f"distinct contents, {word}", size.distinct, at_once=100, classes=names)
                 )

@@ -23,6 +23,7 @@ from keyferry.telemetry import set_up_logs, set_up_traces
 log = logging.getLogger(__name__)
 
 _RETRY_SECONDS = 2.0
+_GC_THRESHOLD = (10_000, 10, 10)  # a mount makes few cycles; a look every 700 objects costs more than it finds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,3 +147,4 @@ def _defect(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
 def _freeze() -> None:
     gc.collect()
     gc.freeze()
+    gc.set_threshold(*_GC_THRESHOLD)
