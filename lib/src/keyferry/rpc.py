@@ -1,8 +1,8 @@
 """A gRPC server whose methods are coroutines, and the place where our errors become gRPC statuses.
 
 grpcio's synchronous server takes a third less CPU for a fresh connection than its asyncio one, and kubelet opens a
-fresh connection for every call (docs/adr/0002). So threads accept calls, answer constant methods on the spot, and hand
-the rest to the event loop.
+fresh connection for every call (docs/adr/0002). So a few threads accept calls, answer constant methods on the spot, and
+hand the rest to the event loop; none of them waits for it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from keyferry.errors import InternalError, KeyferryError, place
 log = logging.getLogger(__name__)
 
 _FOREVER = 1e9  # seconds
-_THREADS = 256  # a node runs at most 250 pods; a thread that waits costs some 50 KiB
+_THREADS = 8  # they take calls and send answers; none waits for a method
 _BUCKETS = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0)
 
 CALLS = Counter("keyferry_rpc_total", "gRPC calls answered.", ["method", "code"])
@@ -42,6 +42,8 @@ _STATUSES = {status.name: status for status in grpc.StatusCode if status is not 
 
 Call = concurrent.futures.Future[Message]
 Method = Callable[[Any, float], Coroutine[Any, Any, Message]]
+Send = Callable[[Message | None], None]
+Behavior = Callable[[Any, grpc.ServicerContext, Send], None]
 
 
 @asynccontextmanager
@@ -59,8 +61,12 @@ async def serve(endpoint: str, services: dict[ServiceDescriptor, object], *, gra
     server = grpc.server(pool, options=[("grpc.so_reuseport", 0)])
     loop = asyncio.get_running_loop()
     calls: set[Call] = set()
+
+    def bridge(full_name: str, method: Method) -> Behavior:
+        return _bridge(full_name, method, loop, pool, calls)
+
     for descriptor, servicer in services.items():
-        handlers = {m.name: _handler(descriptor, m.name, servicer, loop, calls) for m in descriptor.methods}
+        handlers = {m.name: _handler(descriptor, m.name, servicer, bridge) for m in descriptor.methods}
         found = {name: handler for name, handler in handlers.items() if handler is not None}
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(descriptor.full_name, found),))
     ours = _listen(server, path)
@@ -69,7 +75,7 @@ async def serve(endpoint: str, services: dict[ServiceDescriptor, object], *, gra
     finally:
         await asyncio.to_thread(server.stop(grace).wait)
         for call in tuple(calls):
-            call.cancel()  # nobody is told any more; a thread that waited on would keep the process
+            call.cancel()  # nobody is told any more
         pool.shutdown(wait=False, cancel_futures=True)
         _take_away(path, ours)
 
@@ -105,7 +111,7 @@ def _inode(path: Path) -> int | None:
 
 
 def _handler(
-    descriptor: ServiceDescriptor, name: str, servicer: object, loop: asyncio.AbstractEventLoop, calls: set[Call]
+    descriptor: ServiceDescriptor, name: str, servicer: object, bridge: Callable[[str, Method], Behavior]
 ) -> grpc.RpcMethodHandler | None:
     method = getattr(servicer, name, None)
     if method is None:
@@ -113,8 +119,9 @@ def _handler(
     if isinstance(method, bytes):
         return _constant(method)
     request_class = GetMessageClass(descriptor.methods_by_name[name].input_type)
-    return grpc.unary_unary_rpc_method_handler(
-        _bridge(f"{descriptor.full_name}/{name}", method, loop, calls),
+    # On the wire a stream of one message is a unary answer; only for streams can grpcio be answered later.
+    return grpc.unary_stream_rpc_method_handler(
+        bridge(f"{descriptor.full_name}/{name}", method),
         request_deserializer=request_class.FromString,
         response_serializer=lambda response: response.SerializeToString(),
     )
@@ -125,24 +132,36 @@ def _constant(answer: bytes) -> grpc.RpcMethodHandler:
 
 
 def _bridge(
-    full_name: str, method: Method, loop: asyncio.AbstractEventLoop, calls: set[Call]
-) -> Callable[[Any, grpc.ServicerContext], Message]:
-    def call(request: Any, context: grpc.ServicerContext) -> Message:
+    full_name: str,
+    method: Method,
+    loop: asyncio.AbstractEventLoop,
+    pool: concurrent.futures.ThreadPoolExecutor,
+    calls: set[Call],
+) -> Behavior:
+    def call(request: Any, context: grpc.ServicerContext, send: Send) -> None:
         left = context.time_remaining()  # of a call without deadline: three hundred thousand million years
         deadline = time.time() + left if left is not None and left < _FOREVER else float("inf")
         headers = dict(context.invocation_metadata()) if context.invocation_metadata() else {}
         future = asyncio.run_coroutine_threadsafe(_answer(full_name, method, request, deadline, headers), loop)
         calls.add(future)
         future.add_done_callback(calls.discard)
-        try:
-            return future.result()
-        except KeyferryError as error:
-            context.abort(_STATUSES.get(error.code, grpc.StatusCode.UNKNOWN), error.message)
-        except (concurrent.futures.CancelledError, asyncio.CancelledError):
-            context.abort(grpc.StatusCode.UNAVAILABLE, "the driver is shutting down")
-        raise AssertionError("abort raises")
+        # Not in the event loop: sending waits for the transport.
+        future.add_done_callback(lambda done: pool.submit(_send, done, context, send))
 
+    call.experimental_non_blocking = True  # type: ignore[attr-defined] # grpcio's mark: the answer comes by `send`
     return call
+
+
+def _send(done: Call, context: grpc.ServicerContext, send: Send) -> None:
+    try:
+        send(done.result())
+    except KeyferryError as error:
+        context.set_code(_STATUSES.get(error.code, grpc.StatusCode.UNKNOWN))
+        context.set_details(error.message)
+    except concurrent.futures.CancelledError:
+        context.set_code(grpc.StatusCode.UNAVAILABLE)
+        context.set_details("the driver is shutting down")
+    send(None)
 
 
 async def _answer(full_name: str, method: Method, request: Any, deadline: float, headers: dict[str, Any]) -> Message:
