@@ -48,6 +48,14 @@ def test_same_for_all_pods_of_an_account(own: FetcherKeys) -> None:
     assert content_key(own, CLASS, REQUEST) == content_key(own, replace(CLASS, name="same"), other)
 
 
+def test_a_backend_that_sees_the_pod_shares_nothing(own: FetcherKeys) -> None:
+    """A provider plugin is told which pod asks and may decide by it: another pod is another content."""
+    other = replace(REQUEST, pod=Pod("shop", "web-1", "u-2", "web"))
+
+    assert content_key(own, CLASS, REQUEST, sees_pod=True) != content_key(own, CLASS, other, sees_pod=True)
+    assert content_key(own, CLASS, REQUEST, sees_pod=True) == content_key(own, CLASS, REQUEST, sees_pod=True)
+
+
 @pytest.mark.parametrize(
     "changed",
     [

@@ -124,7 +124,7 @@ class Fetch:
             node_publish_secret=ask.node_publish_secret,
             deadline=self.now() + self.fetch_seconds,
         )
-        key = contents.content_key(keys, spc, request)
+        key = contents.content_key(keys, spc, request, sees_pod=getattr(provider, "sees_pod", False))
 
         async def ask_backend(fetched_at_ms: int) -> Content:
             attributes = {"keyferry.provider": spc.provider, "k8s.namespace.name": spc.namespace}

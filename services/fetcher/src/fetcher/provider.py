@@ -76,7 +76,11 @@ class Secret:
 
 
 class Provider(Protocol):
-    """A secret backend. One instance serves all requests of a process, at the same time."""
+    """A secret backend. One instance serves all requests of a process, at the same time.
+
+    One that tells its backend which pod asks, not only which service account, says so with an attribute
+    ``sees_pod = True``: its answers are shared by no two pods.
+    """
 
     async def fetch(self, request: ProviderRequest) -> Sequence[Secret]:
         """All objects of the class, or an error; never a part of them.

@@ -6,6 +6,7 @@ import asyncio
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import grpc
 import grpc.aio
@@ -81,6 +82,8 @@ class Client:
 @dataclass(frozen=True, slots=True)
 class Plugin:
     """The provider of one name; as cheap as the name."""
+
+    sees_pod: ClassVar[bool] = True
 
     name: str
     client: Client = field(repr=False)
