@@ -14,7 +14,7 @@ from keyferry.testing.gcp.policies import Policies
 _ACCOUNT = "projects/-/serviceAccounts/"
 _GRANT = "urn:ietf:params:oauth:grant-type:token-exchange"
 _KEY_GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
-_SCOPE = "https://www.googleapis.com/auth/cloud-platform"
+_SCOPES = ("https://www.googleapis.com/auth/cloud-platform", "https://www.googleapis.com/auth/iam")
 
 
 class ExchangeApi:
@@ -65,7 +65,7 @@ class ExchangeApi:
         if failure := await self._failure(Call(method, str(sent.get("audience", "")))):
             return failure
         try:
-            if sent.get("grant_type") != _GRANT or sent.get("scope") != _SCOPE:
+            if sent.get("grant_type") != _GRANT or sent.get("scope") not in _SCOPES:
                 raise Refusal("invalid_request", "Invalid value for grant_type or scope.")
             members = self._identities.of_pod(str(sent.get("audience")), str(sent.get("subject_token")))
         except Refusal as refusal:

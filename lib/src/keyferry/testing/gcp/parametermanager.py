@@ -73,7 +73,9 @@ class ParameterManager:
             data: The payload.
             format_: UNFORMATTED, JSON or YAML; only the latter two are rendered.
         """
-        found = self._parameters.get(self._policies.resolve(parameter)) or self._new(parameter, getattr(Format, format_))
+        found = self._parameters.get(self._policies.resolve(parameter)) or self._new(
+            parameter, getattr(Format, format_)
+        )
         self._put(found, version, data)
         return found.principal
 

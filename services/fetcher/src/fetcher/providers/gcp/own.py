@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 from datetime import UTC
+from functools import partial
 
 import google.auth
 import requests
@@ -38,11 +39,11 @@ def token(scope: str, ca_file: str) -> Found | Failure:
     """
     try:
         with requests.Session() as session:
-            session.verify = ca_file or True
             # Scopes only afterwards: with them, `default` would also ask for a project that nobody needs.
             credentials, _ = google.auth.default()
             credentials = with_scopes_if_required(credentials, [scope])  # type: ignore[no-untyped-call]  # has no types
-            credentials.refresh(Request(session=session))
+            # Said with each call: on the session it would yield to REQUESTS_CA_BUNDLE.
+            credentials.refresh(partial(Request(session=session), verify=ca_file or None))
     except DefaultCredentialsError:
         return Failure(
             "there are none: give the fetcher Workload Identity, or GOOGLE_APPLICATION_CREDENTIALS", may_pass=False
