@@ -93,7 +93,7 @@ class ExchangeApi:
         members = self._identities.bearer(request.headers.get("Authorization", ""))
         if members is None:
             return _error(401, "UNAUTHENTICATED", "Request had invalid authentication credentials.")
-        delegates = [name.removeprefix(_ACCOUNT) for name in (await request.json()).get("delegates", ())]
+        delegates = [name.removeprefix(_ACCOUNT) for name in (await request.json()).get("delegates") or ()]
         for account in (*delegates, email):
             allowed = self._policies.permit(members, "iam.serviceAccounts.getAccessToken", f"serviceAccounts/{account}")
             if account not in self._identities.accounts or not allowed:
