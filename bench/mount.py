@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -23,13 +22,10 @@ from cluster import SHARED, Cluster, Mount, mounts
 from keyferry.kube import connect
 from keyferry.proto.csi.v1 import csi_pb2
 from measure import Costs, percentile, rss_mib, table, threads
-from rig import NODE, Ground, Services, ground, wrong
+from rig import NODE, Ground, Services, ground, where, wrong
 from storm import Call, Outcome, as_kubelet, run, run_kept
 
 _HEADER = ("", "p50 ms", "p99 ms", "max ms", "per s", "failed", "wrong", "left", "reads")
-# ext4 without a journal, as sandboxes have it, looks at all inodes deleted within five seconds before it gives out one
-# (fs/ext4/ialloc.c): a tenth to a fifth of the CPU of a driver that unmounts as fast as it mounts, none of a node's.
-_MEMORY, _ENOUGH = Path("/dev/shm"), 1024**3  # noqa: S108 - a folder of its own is made in it
 _CPU_HEADER = ("CPU ms per mount", "node-driver", "fetcher", "nats", "backend+collector", "client")
 
 
@@ -216,13 +212,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="about a tenth of the work, for a look")
     size = Size.of(quick=parser.parse_args().quick)
-    with tempfile.TemporaryDirectory(prefix="kfb", dir=_where()) as folder, ground(Path(folder)) as base:
+    with tempfile.TemporaryDirectory(prefix="kfb", dir=where()) as folder, ground(Path(folder)) as base:
         uvloop.run(measure(base, size))
     return 0
-
-
-def _where() -> Path | None:
-    return _MEMORY if _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free > _ENOUGH else None
 
 
 if __name__ == "__main__":
