@@ -18,7 +18,7 @@ from node_driver.volume import Credentials, Volume
 
 CONTENT = Content("vault", "k", b"digest", 1_000, (ObjectVersion("db", "3"),), (File("password", b"tiger", 0o640),))
 VOLUME = Volume("csi-1", "/pods/u/mount", Pod("shop", "web-0", "u-1", "web"), "db", {"secretProviderClass": "db"}, None)
-CREDENTIALS = Credentials({"keyferry": "t1", "vault": "t2"}, {"clientsecret": "swordfish"})
+CREDENTIALS = Credentials({"keyferry": "token-for-keyferry", "vault": "token-for-vault"}, {"clientsecret": "swordfish"})
 NOW = 2_000_000_000.0
 
 Reply = Callable[[FetchRequest, Ask, FetcherKeys], bytes]
@@ -89,7 +89,7 @@ async def test_what_is_asked(asking: Make) -> None:
     assert (ask.tokens, ask.node_publish_secret) == (CREDENTIALS.tokens, CREDENTIALS.node_publish_secret)
     assert (ask.known_digest, ask.not_before_ms) == (b"", 0)
     assert ask.reply_to.raw == node.own_key.recipient.raw
-    assert not any(secret in payload for secret in (b"t1", b"t2", b"swordfish", b"web-0"))
+    assert not any(secret in payload for secret in (b"token-for-keyferry", b"token-for-vault", b"swordfish", b"web-0"))
 
 
 async def test_request_ids(asking: Make) -> None:
@@ -167,5 +167,5 @@ def test_repr(asking: Make) -> None:
 
     assert node.own_key.seed.hex() not in repr(node)
     assert repr(node.own_key.seed)[2:-1] not in repr(node)
-    assert "t1" not in repr(CREDENTIALS)
+    assert "token-for-keyferry" not in repr(CREDENTIALS)
     assert "swordfish" not in repr(CREDENTIALS)
