@@ -79,6 +79,18 @@ class ParameterManager:
         self._put(found, version, data)
         return found.principal
 
+    def version(self, name: str) -> ParameterVersion:
+        """The version of this name.
+
+        Raises:
+            Refused: there is none.
+        """
+        parameter, _, version = name.rpartition("/versions/")
+        found = self._parameter(parameter)
+        if version not in found.versions:
+            raise Refused(Code.NOT_FOUND, f"Resource '{found.name}/versions/{version}' was not found")
+        return found.versions[version]
+
     def methods(self) -> Mapping[str, Method]:
         """What is served, by name."""
         return {
@@ -109,18 +121,18 @@ class ParameterManager:
     def _update_version(self, asked: Any, caller: Caller) -> service.ParameterVersion:
         name = asked.parameter_version.name
         caller.need("parametermanager.parameterVersions.update", name.rpartition("/versions/")[0])
-        found = self._version(name)
+        found = self.version(name)
         found.disabled = asked.parameter_version.disabled
         return found.message()
 
     def _get_version(self, asked: Any, caller: Caller) -> service.ParameterVersion:
         caller.need("parametermanager.parameterVersions.get", asked.name.rpartition("/versions/")[0], asked.name)
-        return self._version(asked.name).message()
+        return self.version(asked.name).message()
 
     def _render(self, asked: Any, caller: Caller) -> service.RenderParameterVersionResponse:
         parameter = asked.name.rpartition("/versions/")[0]
         caller.need("parametermanager.parameterVersions.render", parameter, asked.name)
-        found = self._version(asked.name)
+        found = self.version(asked.name)
         if found.disabled:
             raise Refused(Code.FAILED_PRECONDITION, f"Parameter Version [{found.name}] is in DISABLED state.")
         rendered = self._rendered(self._parameter(parameter), found.data)
@@ -163,13 +175,6 @@ class ParameterManager:
         if name not in self._parameters:
             raise Refused(Code.NOT_FOUND, f"Resource '{name}' was not found")
         return self._parameters[name]
-
-    def _version(self, name: str) -> ParameterVersion:
-        parameter, _, version = name.rpartition("/versions/")
-        found = self._parameter(parameter)
-        if version not in found.versions:
-            raise Refused(Code.NOT_FOUND, f"Resource '{found.name}/versions/{version}' was not found")
-        return found.versions[version]
 
 
 def _is(format_: Any, data: bytes) -> bool:
