@@ -97,7 +97,7 @@ def _secrets(text: str, problems: Problems) -> tuple[Wanted, ...]:
     except DocumentError as error:
         problems.add("secrets", str(error))
         return ()
-    if document in (NOTHING, []):
+    if document == [] or (isinstance(document, Scalar) and document.kind == "null"):
         problems.add("missing required 'secrets' attribute:", "list at least one secret")
         return ()
     if not isinstance(document, list) or len(document) > MAX_SECRETS:

@@ -1,0 +1,80 @@
+import pytest
+
+from fetcher.providers.gcp.channels import Channels
+from fetcher.providers.gcp.resources import Resource, resource
+from fetcher.providers.gcp.settings import GcpSettings
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "location", "host"),
+    [
+        ("projects/demo/secrets/db/versions/latest", "secret", "", "secretmanager.googleapis.com"),
+        ("projects/123/secrets/d_b-1/versions/7", "secret", "", "secretmanager.googleapis.com"),
+        ("projects/example.com:demo/secrets/db/versions/live", "secret", "", "secretmanager.googleapis.com"),
+        (
+            "projects/demo/locations/us-central1/secrets/db/versions/1",
+            "secret",
+            "us-central1",
+            "secretmanager.us-central1.rep.googleapis.com",
+        ),
+        (
+            "projects/demo/locations/global/parameters/app/versions/v1",
+            "parameter",
+            "",
+            "parametermanager.googleapis.com",
+        ),
+        (
+            "projects/demo/locations/us-central1/parameters/app/versions/v1",
+            "parameter",
+            "us-central1",
+            "parametermanager.us-central1.rep.googleapis.com",
+        ),
+    ],
+)
+def test_a_name_says_who_is_asked(name: str, kind: str, location: str, host: str) -> None:
+    """Service and location make the endpoint."""
+    found = resource(name)
+
+    assert found == Resource(name, kind, location)
+    assert Channels(GcpSettings(), None).url(found) == f"https://{host}"
+
+
+def test_an_endpoint_of_the_operators_may_depend_on_the_location() -> None:
+    """As private endpoints do."""
+    settings = GcpSettings(regional_secrets_endpoint="https://sm.{location}.example:8443")
+
+    url = Channels(settings, None).url(Resource("", "secret", "us-central1"))
+
+    assert url == "https://sm.us-central1.example:8443"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "projects/demo/secrets/db",
+        "projects/demo/secrets/db/versions/",
+        "projects//secrets/db/versions/1",
+        "projects/demo/secrets/db/versions/1/x",
+        "/projects/demo/secrets/db/versions/1",
+        "projects/demo/secrets/db/versions/1\n",
+        "projects/demo/keys/db/versions/1",
+        "projects/demo/secrets/../versions/1",
+        "projects/demo/secrets/d%2Fb/versions/1",
+        "projects/demo/secrets/dé/versions/1",
+        "//secretmanager.googleapis.com/projects/demo/secrets/db/versions/1",
+    ],
+)
+def test_other_names_are_an_unknown_resource_type(name: str) -> None:
+    """Upstream's words, and the forms that there are."""
+    assert "unknown resource type: write projects/*/secrets/*/versions/*" in str(resource(name))
+
+
+@pytest.mark.parametrize("location", ["", "a" * 31, "evil.example", "eu#", "EU", "eu_west", "-eu", "eu:80", "eu@x"])
+def test_a_location_that_could_be_another_host_is_invalid(location: str) -> None:
+    """It becomes part of a host name, to which the pod's token is sent."""
+    assert "invalid location" in str(resource(f"projects/demo/locations/{location}/secrets/db/versions/1"))
+
+
+def test_a_parameter_needs_a_location() -> None:
+    """There are none without, be it global."""
+    assert "locations/global" in str(resource("projects/demo/parameters/app/versions/1"))
