@@ -22,6 +22,8 @@ def test_google_itself_is_the_default() -> None:
         ("KEYFERRY_GCP_PARAMETERMANAGER_ENDPOINT", "https://user@host"),
         ("KEYFERRY_GCP_SECRETMANAGER_REGIONAL_ENDPOINT", "https://{region}.example"),
         ("KEYFERRY_GCP_PARAMETERMANAGER_REGIONAL_ENDPOINT", "https://{location}.{location}.example"),
+        ("KEYFERRY_GCP_SECRETMANAGER_ENDPOINT", "https://host/path"),
+        ("KEYFERRY_GCP_SECRETMANAGER_REGIONAL_ENDPOINT", "https://host/{location}"),
         ("KEYFERRY_GCP_IAM_ENDPOINT", "ftp://x"),
         ("KEYFERRY_GCP_OAUTH_ENDPOINT", "x"),
         ("GAIA_TOKEN_EXCHANGE_ENDPOINT", "https://x/?y"),

@@ -23,7 +23,7 @@ class Google:
 
 
 def key(number: int) -> Identity:
-    return KeyIdentity(f"a{number}@x", "", "", bytes([number]))
+    return KeyIdentity("a@x", "", bytes([number]))
 
 
 @pytest.mark.parametrize(("life", "used_for"), [(3600.0, 3300.0), (400.0, 300.0), (4.0, 3.0)])
@@ -105,6 +105,6 @@ async def test_closing_ends_exchanges() -> None:
 
 def test_tokens_and_keys_do_not_show() -> None:
     """In any repr."""
-    shown = repr((Token("secret", 0, 1), KeyIdentity("a@x", "1", "secret", b"secret")))
+    shown = repr((Token("secret", 0, 1), KeyIdentity("a@x", "1", b"secret")))
 
     assert "secret" not in shown

@@ -42,9 +42,16 @@ class Call:
 
 @dataclass
 class Faults:
-    """The switches. Methods go by their names: AccessSecretVersion, token, generateAccessToken, and so on."""
+    """The switches. Methods go by their names: AccessSecretVersion, token, generateAccessToken, and so on.
+
+    Attributes:
+        calls: The latest ones.
+        peak: The most that were waiting for their faults' time at once.
+    """
 
     calls: deque[Call] = field(default_factory=lambda: deque(maxlen=10_000))
+    peak: int = 0
+    _under_way: int = 0
     _planned: dict[str, deque[Fault]] = field(default_factory=dict)
     _standing: dict[str, Fault] = field(default_factory=dict)
 
@@ -70,5 +77,10 @@ class Faults:
         self.calls.append(call)
         planned = self._planned.get(call.method)
         fault = planned.popleft() if planned else self._standing.get(call.method, SOUND)
-        await asyncio.sleep(fault.seconds)
+        self._under_way += 1
+        self.peak = max(self.peak, self._under_way)
+        try:
+            await asyncio.sleep(fault.seconds)
+        finally:
+            self._under_way -= 1
         return fault

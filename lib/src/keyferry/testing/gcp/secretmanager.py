@@ -10,7 +10,7 @@ from google.cloud.secretmanager_v1.types import resources, service
 from google.iam.v1 import iam_policy_pb2, policy_pb2  # type: ignore[import-untyped]  # no stubs published
 from google.protobuf.empty_pb2 import Empty
 
-from keyferry.testing.gcp.policies import Policies
+from keyferry.testing.gcp.policies import ROLES, Policies
 from keyferry.testing.gcp.rpc import Caller, Method, Refused
 
 NAME = "google.cloud.secretmanager.v1.SecretManagerService"
@@ -191,6 +191,10 @@ class SecretManager:
 
     def _set_policy(self, asked: Any, caller: Caller) -> Any:
         caller.need("secretmanager.secrets.setIamPolicy", asked.resource)
+        if unknown := {binding.role for binding in asked.policy.bindings} - set(ROLES):
+            raise Refused(
+                Code.INVALID_ARGUMENT, f"Role {', '.join(sorted(unknown))} is not supported for this resource."
+            )
         self._policies.forget(asked.resource)
         for binding in asked.policy.bindings:
             for member in binding.members:

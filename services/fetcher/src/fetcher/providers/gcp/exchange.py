@@ -51,12 +51,12 @@ class Exchange:
         self._clock = clock
         self._rest = Rest(tls, timeout=settings.timeout)
 
-    async def token(self, identity: Identity, pod_token: str) -> Token:
+    async def token(self, identity: Identity, proof: str) -> Token:
         """A new token.
 
         Args:
             identity: Whose.
-            pod_token: The pod's, for its pool; not used for other identities.
+            proof: The pod's token for its pool, or the private key; the fetcher itself needs none.
 
         Raises:
             AccessDenied: Google refuses.
@@ -65,8 +65,8 @@ class Exchange:
         if isinstance(identity, OwnIdentity):
             return await self._of_fetcher()
         if isinstance(identity, KeyIdentity):
-            return await self._of_key(identity)
-        federated = await self._of_pod(identity, pod_token)
+            return await self._of_key(identity, proof)
+        federated = await self._of_pod(identity, proof)
         return await self._impersonated(identity, federated) if identity.impersonated else federated
 
     async def close(self) -> None:
@@ -96,14 +96,14 @@ class Exchange:
         found = answer.document()
         return self._token(found.get("accessToken"), _seconds_until(found.get("expireTime"), self._clock()), doing)
 
-    async def _of_key(self, identity: KeyIdentity) -> Token:
+    async def _of_key(self, identity: KeyIdentity, private_key: str) -> Token:
         now = int(self._clock())
         claims = {"iss": identity.email, "scope": SCOPE, "aud": _KEY_AUDIENCE, "iat": now, "exp": now + _KEY_SECONDS}
         headers = {"kid": identity.key_id} if identity.key_id else None
         doing = f"unable to generate credentials from key.json of {identity.email}"
         assertion = ""
         with contextlib.suppress(ValueError, TypeError, jwt.PyJWTError):
-            assertion = jwt.encode(claims, identity.private_key, algorithm="RS256", headers=headers)
+            assertion = jwt.encode(claims, private_key, algorithm="RS256", headers=headers)
         if not assertion:
             raise AccessDenied(f"{refusals.NO_AUTH}: {doing}: its private_key is no RSA key in PEM")
         grant = "urn:ietf:params:oauth:grant-type:jwt-bearer"

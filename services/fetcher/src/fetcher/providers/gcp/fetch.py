@@ -84,7 +84,7 @@ class Gcp:
                     f"{NO_AUTH}: mount configuration has no auth method configured: the operator does not allow a "
                     "key.json in nodePublishSecretRef (ALLOW_NODE_PUBLISH_SECRET)"
                 )
-            return Access(self._tokens, self._exchange, key_identity(request.node_publish_secret[KEY]))
+            return Access(self._tokens, self._exchange, *key_identity(request.node_publish_secret[KEY]))
         if parameters.auth == PROVIDER_ADC:
             if not settings.allow_provider_adc:
                 raise AccessDenied(

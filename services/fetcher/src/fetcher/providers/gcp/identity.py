@@ -47,11 +47,10 @@ class PodIdentity:
 
 @dataclass(frozen=True, slots=True)
 class KeyIdentity:
-    """A Google service account whose key the pod brings along; `digest` tells keys apart in the cache."""
+    """A Google service account whose key the pod brings along; `digest` tells keys apart where the key is not kept."""
 
     email: str
     key_id: str
-    private_key: str = field(repr=False, compare=False)
     digest: bytes = field(repr=False)
 
     def __str__(self) -> str:
@@ -89,8 +88,8 @@ def pod_identity(request: ProviderRequest, pool: Pool) -> PodIdentity:
     return PodIdentity(pool, pod.namespace, pod.service_account, impersonated, delegates)
 
 
-def key_identity(text: str) -> KeyIdentity:
-    """The service account of a key.json.
+def key_identity(text: str) -> tuple[KeyIdentity, str]:
+    """The service account of a key.json, and its private key in PEM.
 
     Other kinds of credentials files are refused: an ``external_account`` names files of the fetcher's to be read, and
     hosts that they would be sent to.
@@ -103,7 +102,7 @@ def key_identity(text: str) -> KeyIdentity:
         email, key_id, private_key = (found.get(name) for name in ("client_email", "private_key_id", "private_key"))
         if isinstance(email, str) and _ACCOUNT.fullmatch(email) and isinstance(private_key, str):
             digest = hashlib.sha256(text.encode(errors="replace")).digest()
-            return KeyIdentity(email, key_id if isinstance(key_id, str) else "", private_key, digest)
+            return KeyIdentity(email, key_id if isinstance(key_id, str) else "", digest), private_key
     raise AccessDenied(
         f"{_NO_AUTH}: unable to generate credentials from {KEY}: it is no key of a service account "
         '(a JSON object with type "service_account", client_email and private_key)'

@@ -38,12 +38,12 @@ class Access:
     tokens: Tokens
     exchange: Exchange
     identity: Identity
-    pod_token: str = field(repr=False, default="")
+    proof: str = field(repr=False, default="")
 
     async def token(self, *, refused: Token | None = None) -> Token:
         """A token of this identity; another one than the one refused."""
         return await self.tokens.get(
-            self.identity, lambda: self.exchange.token(self.identity, self.pod_token), refused=refused
+            self.identity, lambda: self.exchange.token(self.identity, self.proof), refused=refused
         )
 
 

@@ -19,9 +19,15 @@ def _endpoint(text: str) -> str:
     return text.rstrip("/")
 
 
+def _grpc(text: str) -> str:
+    text = _endpoint(text)
+    if "/" in text.partition("://")[2]:
+        raise ValueError("has a path: gRPC goes by host and port alone")
+    return text
+
+
 def _regional(text: str) -> str:
-    if text.count("{location}") > 1 or refusal(text.replace("{location}", "europe-west1")):
-        raise ValueError("is not a usable URL: write one such as https://secretmanager.{location}.rep.googleapis.com")
+    _grpc(text.replace("{location}", "europe-west1", 1))
     return text.rstrip("/")
 
 
@@ -85,7 +91,7 @@ class GcpSettings:
         "KEYFERRY_GCP_SECRETMANAGER_ENDPOINT",
         "URL of Secret Manager, for private networks and emulators; http:// goes without TLS.",
         default="https://secretmanager.googleapis.com",
-        parse=_endpoint,
+        parse=_grpc,
     )
     regional_secrets_endpoint: str = setting(
         "KEYFERRY_GCP_SECRETMANAGER_REGIONAL_ENDPOINT",
@@ -97,7 +103,7 @@ class GcpSettings:
         "KEYFERRY_GCP_PARAMETERMANAGER_ENDPOINT",
         "URL of Parameter Manager.",
         default="https://parametermanager.googleapis.com",
-        parse=_endpoint,
+        parse=_grpc,
     )
     regional_parameters_endpoint: str = setting(
         "KEYFERRY_GCP_PARAMETERMANAGER_REGIONAL_ENDPOINT",
