@@ -1,5 +1,4 @@
 import asyncio
-import os
 import socket
 import stat
 import threading

@@ -11,6 +11,7 @@ from keyferry.settings import SettingsError
 
 TABLE = {
     "aws": "fetcher.providers.aws",
+    "gcp": "fetcher.providers.gcp",
     "vault": "fetcher.providers.vault",
 }
 """Name in ``spec.provider`` to the module that offers ``async def open_provider(environ) -> Provider``. Modules are
