@@ -10,7 +10,7 @@ PROTOS := $(shell find proto -name '*.proto')
 # Mounts made by tests live in a mount namespace of their own: they vanish with it, and no root is needed to make them.
 NAMESPACE := $(if $(filter 0,$(shell id -u)),unshare -m,unshare -Urm)
 
-.PHONY: help setup demo demo-stop test test-kube lint format proto bench-mount clean
+.PHONY: help setup demo demo-stop test test-kube lint format proto bench-mount bench-fetcher clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -58,5 +58,6 @@ clean: ## Remove what the commands above made
 	@touch $@
 
 $(UV):
-	@$(PYTHON) -m venv .tools 2>/dev/null || { echo "needs Python 3.11 with venv: apt-get install python3-venv"; rm -rf .tools; exit 1; }
+	@$(PYTHON) -m venv .tools >/dev/null 2>&1 || { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -qq -y python3-venv >/dev/null && \
+	  $(PYTHON) -m venv --clear .tools; } || { echo "needs Python 3.11 with venv: apt-get install python3-venv"; rm -rf .tools; exit 1; }
 	.tools/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
