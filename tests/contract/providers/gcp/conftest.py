@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import jwt
@@ -130,3 +131,27 @@ def entry() -> Callable[..., dict[str, Any]]:
         return {"resourceName": f"{secret}/versions/{version}", "path": path, **more}
 
     return make
+
+
+@pytest.fixture
+def own(gcp: GcpEmulator, tenant: Tenant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """The fetcher has credentials of its own that may read the secret db; the settings that allow their use."""
+    name = tenant.put("db", b"horse", readable=False)
+    (tmp_path / "token").write_text(tenant.of("fetcher", "keyferry").token(PROVIDER, iss="https://cluster.example"))
+    pool = PROVIDER.removeprefix("//iam.googleapis.com/").rpartition("/providers/")[0]
+    member = f"principal://iam.googleapis.com/{pool}/subject/system:serviceaccount:keyferry:fetcher"
+    gcp.policies.allow(member, name, ACCESSOR)
+    file = tmp_path / "credentials.json"
+    file.write_text(
+        json.dumps(
+            {
+                "type": "external_account",
+                "audience": PROVIDER,
+                "subject_token_type": "urn:ietf:params:oauth:token-type:jwt",
+                "token_url": f"{gcp.url}/v1/token",
+                "credential_source": {"file": str(tmp_path / "token")},
+            }
+        )
+    )
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(file))
+    return {"KEYFERRY_GCP_ALLOW_PROVIDER_ADC": "true", "GOOGLE_APPLICATION_CREDENTIALS": str(file)}

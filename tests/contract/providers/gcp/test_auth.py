@@ -106,30 +106,6 @@ async def test_where_a_key_is_sent_is_not_the_keys_to_say(
     assert found.contents == b"horse"
 
 
-@pytest.fixture
-def own(gcp: GcpEmulator, tenant: Tenant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """The fetcher has credentials of its own that may read the secret db; the settings that allow their use."""
-    name = tenant.put("db", b"horse", readable=False)
-    (tmp_path / "token").write_text(tenant.of("fetcher", "keyferry").token(PROVIDER, iss="https://cluster.example"))
-    pool = PROVIDER.removeprefix("//iam.googleapis.com/").rpartition("/providers/")[0]
-    member = f"principal://iam.googleapis.com/{pool}/subject/system:serviceaccount:keyferry:fetcher"
-    gcp.policies.allow(member, name, ACCESSOR)
-    file = tmp_path / "credentials.json"
-    file.write_text(
-        json.dumps(
-            {
-                "type": "external_account",
-                "audience": PROVIDER,
-                "subject_token_type": "urn:ietf:params:oauth:token-type:jwt",
-                "token_url": f"{gcp.url}/v1/token",
-                "credential_source": {"file": str(tmp_path / "token")},
-            }
-        )
-    )
-    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(file))
-    return {"KEYFERRY_GCP_ALLOW_PROVIDER_ADC": "true", "GOOGLE_APPLICATION_CREDENTIALS": str(file)}
-
-
 async def test_a_class_may_use_the_fetchers_own_credentials_where_the_operator_allows_it(
     opened: Callable[..., Any], tenant: Tenant, own: dict[str, str], entry: Entry
 ) -> None:

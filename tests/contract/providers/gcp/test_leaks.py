@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -18,11 +19,12 @@ if TYPE_CHECKING:
     from tests.contract.providers.gcp.conftest import Tenant
 
 CANARY = "canary-4be1"
+NAMED = {"PROJECT": "demo", "CLUSTER_NAME": "blue", "CLUSTER_LOCATION": "europe-west1"}
 ACCOUNT = "app@demo.iam.gserviceaccount.com"
 
 
 async def test_no_log_and_no_error_holds_a_value_or_a_token(
-    opened: Callable[..., Any], tenant: Tenant, caplog: pytest.LogCaptureFixture
+    opened: Callable[..., Any], tenant: Tenant, own: dict[str, str], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """At the highest level, through success and every kind of failure."""
     caplog.set_level(logging.DEBUG)
@@ -31,11 +33,9 @@ async def test_no_log_and_no_error_holds_a_value_or_a_token(
         logging.getLogger(name).propagate = True
     gcp, token = tenant.gcp, tenant.token()
     name = tenant.put("db", f'{{"key": "{CANARY}", "n": 1}}'.encode())
-    key = gcp.identities.create_account(ACCOUNT)
-    read = {"resourceName": f"{name}/versions/1", "path": "db"}
-    good = [
-        tenant.asks(read, tokens={"demo.svc.id.goog": token}),
-    ]
+    key, fetchers_token = gcp.identities.create_account(ACCOUNT), (tmp_path / "token").read_text()
+    read = {"resourceName": f"{name}/versions/latest", "path": "db"}
+    good = [tenant.asks(read, tokens={"demo.svc.id.goog": token}), tenant.asks(read, auth="provider-adc")]
     bad = [
         tenant.asks({**read, "extractJSONKey": "n"}),
         tenant.asks({**read, "extractYAMLKey": "other"}),
@@ -49,7 +49,7 @@ async def test_no_log_and_no_error_holds_a_value_or_a_token(
     codes = ("UNAVAILABLE", "RESOURCE_EXHAUSTED", "UNAUTHENTICATED", "PERMISSION_DENIED", "INVALID_ARGUMENT")
     faults = [Fault(malformed=True), Fault(wrong_checksum=True), *(Fault(code=grpc.StatusCode[code]) for code in codes)]
 
-    async with opened(ALLOW_NODE_PUBLISH_SECRET="true", KEYFERRY_GCP_ATTEMPTS="1") as provider:
+    async with opened(**own, **NAMED, ALLOW_NODE_PUBLISH_SECRET="true", KEYFERRY_GCP_ATTEMPTS="1") as provider:
         found = [await provider.fetch(request) for request in good]
         errors = [await _failure(provider, request) for request in bad]
         for fault in faults:
@@ -57,7 +57,7 @@ async def test_no_log_and_no_error_holds_a_value_or_a_token(
             errors.append(await _failure(provider, good[0]))
         states = repr([vars(part) for part in vars(provider).values() if hasattr(part, "__dict__")])
 
-    secret_texts = [CANARY, token, token.rpartition(".")[2], key["private_key"], "ya29."]
+    secret_texts = [CANARY, fetchers_token, token, token.rpartition(".")[2], key["private_key"], "ya29."]
     logged = f"{caplog.text}{[record.__dict__ for record in caplog.records]}"
     told = "".join("".join(traceback.format_exception(error)) for error in errors)
     assert len(errors) == len(bad) + len(faults)

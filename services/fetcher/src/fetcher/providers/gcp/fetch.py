@@ -44,6 +44,8 @@ class Gcp:
     def __init__(self, settings: GcpSettings, clock: Callable[[], float]) -> None:
         # At DEBUG Google's libraries log what they send and receive.
         logging.getLogger("google").setLevel(logging.INFO)
+        # It warns that it knows of no project, which nobody here needs.
+        logging.getLogger("google.auth._default").setLevel(logging.ERROR)
         ca, tls = _trusted(settings.ca_file)
         self._settings = settings
         self._clock = clock
