@@ -48,7 +48,10 @@ proto: .venv/synced ## Generate the protobuf stubs
 	@$(BIN)/python -m grpc_tools.protoc -Ikeyferry/proto=proto --python_out=$(OUT) --pyi_out=$(OUT) $(PROTOS:proto/%=keyferry/proto/%)
 
 bench-mount: .venv/synced ## Measure mounts: serial, a storm of 1000, memory after 10000 (ARGS=--quick for a short run)
-	@UV=$(abspath $(UV)) $(BIN)/python bench/mount.py $(ARGS)
+	@UV=$(abspath $(UV)) $(NAMESPACE) $(BIN)/python bench/mount.py $(ARGS)
+
+bench-fetcher: .venv/synced ## Measure how many requests one fetcher answers (ARGS=--quick for a short run)
+	@UV=$(abspath $(UV)) $(NAMESPACE) $(BIN)/python bench/replies.py $(ARGS)
 
 clean: ## Remove what the commands above made
 	rm -rf .venv .tools .demo .bench .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -27,9 +27,8 @@ NODE = "node-a"
 # ext4 without a journal, as sandboxes have it, looks at all inodes deleted within five seconds before it gives out one
 # (fs/ext4/ialloc.c): a tenth to a fifth of the CPU of a driver that unmounts as fast as it mounts, none of a node's.
 _MEMORY, _ENOUGH = Path("/dev/shm"), 1024**3  # noqa: S108 - a folder of its own is made in it
-# As the node-driver's image sets it (docs/running.md): a hundred threads that come and go with kubelet's calls leave
-# their caches behind in malloc, 5 MiB of them.
-IMAGE = {"MALLOC_ARENA_MAX": "2", "GLIBC_TUNABLES": "glibc.malloc.tcache_count=0"}
+# As the node-driver's image sets it (docs/running.md): malloc's caches for each thread, and docstrings, are memory too.
+IMAGE = {"MALLOC_ARENA_MAX": "2", "GLIBC_TUNABLES": "glibc.malloc.tcache_count=0", "PYTHONOPTIMIZE": "2"}
 
 
 @dataclass(frozen=True)
