@@ -155,3 +155,9 @@ def own(gcp: GcpEmulator, tenant: Tenant, tmp_path: Path, monkeypatch: pytest.Mo
     )
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(file))
     return {"KEYFERRY_GCP_ALLOW_PROVIDER_ADC": "true", "GOOGLE_APPLICATION_CREDENTIALS": str(file)}
+
+
+@pytest.fixture
+def db(tenant: Tenant) -> dict[str, str]:
+    """An entry for a secret that the pod may read."""
+    return {"resourceName": f"{tenant.put('db', b'horse')}/versions/latest", "path": "db"}

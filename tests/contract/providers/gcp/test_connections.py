@@ -22,12 +22,6 @@ ACCESS = "AccessSecretVersion"
 ACCOUNT = "app@demo.iam.gserviceaccount.com"
 
 
-@pytest.fixture
-def db(tenant: Tenant) -> dict[str, str]:
-    """An entry for a secret that the pod may read."""
-    return {"resourceName": f"{tenant.put('db', b'horse')}/versions/latest", "path": "db"}
-
-
 async def test_everything_goes_over_tls(tenant: Tenant) -> None:
     """With CAs of the operator's for all endpoints, reads and exchanges alike; others' certificates are refused."""
     cluster = "https://container.googleapis.com/v1/projects/demo/locations/europe-west1/clusters/blue"

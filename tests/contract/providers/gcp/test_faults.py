@@ -22,12 +22,6 @@ ACCESS = "AccessSecretVersion"
 ACCOUNT = "app@demo.iam.gserviceaccount.com"
 
 
-@pytest.fixture
-def db(tenant: Tenant) -> dict[str, str]:
-    """An entry for a secret that the pod may read."""
-    return {"resourceName": f"{tenant.put('db', b'horse')}/versions/latest", "path": "db"}
-
-
 @pytest.mark.parametrize(
     "fault",
     [
