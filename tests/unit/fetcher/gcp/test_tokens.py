@@ -3,8 +3,11 @@ import asyncio
 import pytest
 
 from fetcher.providers.gcp.identity import Identity, KeyIdentity, OwnIdentity
-from fetcher.providers.gcp.tokens import Token, Tokens
+from fetcher.providers.gcp.tokens import Token
+from fetcher.tokens import Tokens
 from keyferry.errors import AccessDenied
+
+Kept = Tokens[Identity, Token]
 
 
 class Google:
@@ -30,7 +33,7 @@ def key(number: int) -> Identity:
 async def test_a_token_is_used_until_shortly_before_its_end(life: float, used_for: float) -> None:
     """Five minutes, or a quarter of a shorter life: the calls that follow take time too."""
     google = Google(life)
-    tokens = Tokens(10, lambda: google.now)
+    tokens: Kept = Tokens(10, lambda: google.now)
     first = await tokens.get(OwnIdentity(), google)
     google.now += used_for - 0.5
     same = await tokens.get(OwnIdentity(), google)
@@ -43,7 +46,7 @@ async def test_a_token_is_used_until_shortly_before_its_end(life: float, used_fo
 async def test_identities_do_not_share() -> None:
     """Not even two keys of one account."""
     google = Google()
-    tokens = Tokens(10, lambda: google.now)
+    tokens: Kept = Tokens(10, lambda: google.now)
 
     values = {(await tokens.get(identity, google)).value for identity in (key(1), key(2), OwnIdentity())}
 
@@ -53,10 +56,10 @@ async def test_identities_do_not_share() -> None:
 async def test_only_so_many_are_kept() -> None:
     """Those used last; none at all if so set."""
     google = Google()
-    tokens = Tokens(2, lambda: google.now)
+    tokens: Kept = Tokens(2, lambda: google.now)
     for number in (1, 2, 1, 3, 1, 2):
         await tokens.get(key(number), google)
-    none = Tokens(0, lambda: google.now)
+    none: Kept = Tokens(0, lambda: google.now)
     for _ in range(2):
         await none.get(key(1), google)
 
@@ -66,7 +69,7 @@ async def test_only_so_many_are_kept() -> None:
 async def test_a_refused_token_is_replaced_once_for_all() -> None:
     """Whoever comes late with the same refused token gets the new one."""
     google = Google()
-    tokens = Tokens(10, lambda: google.now)
+    tokens: Kept = Tokens(10, lambda: google.now)
     first = await tokens.get(OwnIdentity(), google)
 
     new = await asyncio.gather(*(tokens.get(OwnIdentity(), google, refused=first) for _ in range(5)))
@@ -78,7 +81,7 @@ async def test_a_refused_token_is_replaced_once_for_all() -> None:
 async def test_a_failure_reaches_all_who_wait_and_is_not_kept() -> None:
     """The next one asks again."""
     google = Google()
-    tokens = Tokens(10, lambda: google.now)
+    tokens: Kept = Tokens(10, lambda: google.now)
 
     async def fail() -> Token:
         await asyncio.sleep(0)
@@ -93,7 +96,7 @@ async def test_a_failure_reaches_all_who_wait_and_is_not_kept() -> None:
 async def test_closing_ends_exchanges() -> None:
     """So that nothing is left behind at the service's end."""
     google = Google()
-    tokens = Tokens(10, lambda: google.now)
+    tokens: Kept = Tokens(10, lambda: google.now)
     waiting = asyncio.create_task(tokens.get(OwnIdentity(), asyncio.Event().wait))  # type: ignore[arg-type]  # never ends
     await asyncio.sleep(0)
 

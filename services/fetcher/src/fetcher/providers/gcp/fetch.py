@@ -14,14 +14,15 @@ from fetcher.provider import ProviderRequest, Secret
 from fetcher.providers.gcp.channels import Channels
 from fetcher.providers.gcp.contents import contents
 from fetcher.providers.gcp.exchange import Exchange
-from fetcher.providers.gcp.identity import KEY, OwnIdentity, key_identity, pod_identity
+from fetcher.providers.gcp.identity import KEY, Identity, OwnIdentity, key_identity, pod_identity
 from fetcher.providers.gcp.parameters import KEY_FILE, PROVIDER_ADC, Parameters, Wanted, parse
 from fetcher.providers.gcp.pool import Pools
 from fetcher.providers.gcp.reading import Access, Payload, Reader
 from fetcher.providers.gcp.refusals import NO_AUTH
 from fetcher.providers.gcp.resources import Resource
 from fetcher.providers.gcp.settings import GcpSettings
-from fetcher.providers.gcp.tokens import Tokens
+from fetcher.providers.gcp.tokens import Token
+from fetcher.tokens import Tokens
 from keyferry.errors import AccessDenied, KeyferryError, ProviderUnavailable
 from keyferry.settings import SettingsError
 
@@ -51,7 +52,7 @@ class Gcp:
         self._clock = clock
         self._pools = Pools(settings)
         self._exchange = Exchange(settings, tls, clock)
-        self._tokens = Tokens(settings.tokens, clock)
+        self._tokens: Tokens[Identity, Token] = Tokens(settings.tokens, clock)
         self._channels = Channels(settings, ca)
         # A class is fetched again at every interval, mostly unchanged, and its YAML takes longer than a call.
         self._parse = lru_cache(_PARSED)(lambda items, has_key: parse(dict(items), has_key=has_key))

@@ -17,7 +17,8 @@ from fetcher.providers.gcp.identity import Identity
 from fetcher.providers.gcp.resources import SECRET, Resource
 from fetcher.providers.gcp.retrying import retried
 from fetcher.providers.gcp.settings import GcpSettings
-from fetcher.providers.gcp.tokens import Token, Tokens
+from fetcher.providers.gcp.tokens import Token
+from fetcher.tokens import Tokens
 from keyferry.errors import KeyferryError, ProviderUnavailable
 
 _CALLS_AT_A_TIME = 16  # of one fetch: a class of a thousand secrets leaves room for others
@@ -35,7 +36,7 @@ class Payload:
 class Access:
     """One identity's way to a token."""
 
-    tokens: Tokens
+    tokens: Tokens[Identity, Token]
     exchange: Exchange
     identity: Identity
     proof: str = field(repr=False, default="")

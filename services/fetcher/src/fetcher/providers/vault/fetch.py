@@ -12,10 +12,11 @@ from fetcher.provider import ProviderRequest, Secret
 from fetcher.providers.vault.answers import document, read_failure
 from fetcher.providers.vault.client import Client
 from fetcher.providers.vault.contents import contents, version
-from fetcher.providers.vault.login import Clock, Identity, Token, Tokens, log_in
+from fetcher.providers.vault.login import Clock, Identity, Token, log_in
 from fetcher.providers.vault.objects import Call, Object
 from fetcher.providers.vault.parameters import Parameters, parse
 from fetcher.providers.vault.settings import VaultSettings
+from fetcher.tokens import Tokens
 from keyferry.errors import AccessDenied, KeyferryError, ProviderUnavailable
 
 _CALLS_AT_A_TIME = 8  # of one fetch: a class of a thousand objects leaves room for others
@@ -33,7 +34,7 @@ class Vault:
         self._settings = settings
         self._clock = clock
         self._client = Client(settings)
-        self._tokens = Tokens(settings.tokens, clock)
+        self._tokens: Tokens[Identity, Token] = Tokens(settings.tokens, clock)
 
     async def fetch(self, request: ProviderRequest) -> Sequence[Secret]:
         """See `fetcher.provider.Provider`."""
@@ -61,7 +62,12 @@ class _Reader:
     """The calls of one fetch, all with the same token."""
 
     def __init__(
-        self, client: Client, tokens: Tokens, clock: Clock, parameters: Parameters, request: ProviderRequest
+        self,
+        client: Client,
+        tokens: Tokens[Identity, Token],
+        clock: Clock,
+        parameters: Parameters,
+        request: ProviderRequest,
     ) -> None:
         self._client = client
         self._tokens = tokens

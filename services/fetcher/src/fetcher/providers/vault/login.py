@@ -1,13 +1,10 @@
-"""Logs pods in to Vault and keeps the tokens, so that a workload logs in once per token's life and not per fetch."""
+"""Logs pods in to Vault."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 import math
 import re
-import time
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
@@ -73,65 +70,3 @@ def _usable_for(lease: object, uses: object) -> float:
     if not isinstance(lease, int) or uses:
         return 0.0
     return lease - min(_LONGEST_MARGIN, lease / 10) if lease else math.inf
-
-
-class Tokens:
-    """Tokens by identity, the most recently used ones; at most one login of an identity is under way at a time.
-
-    Args:
-        size: How many are kept; 0 keeps none.
-        clock: Seconds that only go forward.
-    """
-
-    def __init__(self, size: int, clock: Clock = time.monotonic) -> None:
-        self._size = size
-        self._clock = clock
-        self._kept: OrderedDict[Identity, Token] = OrderedDict()
-        self._logins: dict[Identity, asyncio.Task[Token]] = {}
-
-    async def get(
-        self, identity: Identity, new: Callable[[], Awaitable[Token]], *, refused: Token | None = None
-    ) -> Token:
-        """A kept token, or the result of the login that is under way, or of a new one.
-
-        Args:
-            identity: Whose.
-            new: Logs in.
-            refused: Not this one; Vault has refused it.
-        """
-        kept = self._kept.get(identity)
-        if kept and kept is not refused and kept.until > self._clock():
-            self._kept.move_to_end(identity)
-            return kept
-        login = self._logins.get(identity)
-        if login is None:
-            login = self._logins[identity] = asyncio.create_task(self._log_in(identity, new))
-            login.add_done_callback(_heard)
-        # Others wait for this login too: it goes on when the one that began it gives up.
-        return await asyncio.shield(login)
-
-    async def close(self) -> None:
-        """End logins under way and forget all tokens."""
-        logins = list(self._logins.values())
-        for login in logins:
-            login.cancel()
-        await asyncio.gather(*logins, return_exceptions=True)
-        self._kept.clear()
-
-    async def _log_in(self, identity: Identity, new: Callable[[], Awaitable[Token]]) -> Token:
-        try:
-            token = await new()
-        finally:
-            del self._logins[identity]
-        if token.until > self._clock():
-            self._kept[identity] = token
-            self._kept.move_to_end(identity)
-        while len(self._kept) > self._size:
-            self._kept.popitem(last=False)
-        return token
-
-
-def _heard(task: asyncio.Task[Token]) -> None:
-    """Take note of a failure that nobody waits for any more; asyncio would log it, text and all."""
-    if not task.cancelled():
-        task.exception()
