@@ -1,0 +1,158 @@
+"""Reads objects of one vault as one identity: at the same time, and with a token that holds."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from azure.core.exceptions import AzureError
+
+from fetcher.providers.azure.clients import Clients
+from fetcher.providers.azure.contents import Value
+from fetcher.providers.azure.exchange import Exchange
+from fetcher.providers.azure.faults import TokenRefused, explain
+from fetcher.providers.azure.identity import Identity
+from fetcher.providers.azure.keys import KeyMaterialError
+from fetcher.providers.azure.retrying import retried
+from fetcher.providers.azure.settings import AzureSettings
+from fetcher.providers.azure.tokens import Token
+from fetcher.providers.azure.transport import Transport
+from fetcher.providers.azure.wanted import Object, Parameters, Reference
+from fetcher.tokens import Tokens
+from keyferry.errors import KeyferryError, ProviderError, ProviderUnavailable, SecretNotFound
+
+T = TypeVar("T")
+
+_CALLS_AT_A_TIME = 16  # of one fetch: a class of a thousand secrets leaves room for others
+_MOST_VERSIONS = 2000  # that are looked through for the newest
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """One identity's way to a token."""
+
+    tokens: Tokens[Identity, Token]
+    exchange: Exchange
+    identity: Identity
+    proof: str = field(repr=False)
+
+    async def token(self, *, refused: Token | None = None) -> Token:
+        """A token of this identity; another one than the one refused."""
+        return await self.tokens.get(
+            self.identity, lambda: self.exchange.token(self.identity, self.proof), refused=refused
+        )
+
+
+class Reader:
+    """The calls of one fetch.
+
+    Args:
+        transport: To the vault.
+        access: To a token.
+        parameters: Which vault.
+        settings: The operator's.
+        clock: Unix seconds.
+        seconds_left: Until nobody waits any more.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        access: Access,
+        parameters: Parameters,
+        *,
+        settings: AzureSettings,
+        clock: Callable[[], float],
+        seconds_left: Callable[[], float],
+    ) -> None:
+        self._transport = transport
+        self._access = access
+        self._parameters = parameters
+        self._settings = settings
+        self._began = clock()
+        self._seconds_left = seconds_left
+        self._slots = asyncio.Semaphore(_CALLS_AT_A_TIME)
+        self._values: dict[Reference, asyncio.Task[Value]] = {}
+
+    async def versions(self, each: Object) -> list[Reference]:
+        """What an entry stands for: the object, or its newest versions from the one that is named on.
+
+        Raises:
+            SecretNotFound: there are none.
+            KeyferryError: they cannot be listed.
+        """
+        wanted = each.reference
+        if each.history == 1:
+            return [wanted]
+
+        async def listed(clients: Clients) -> list[str]:
+            return await _newest_first(clients.versions(wanted))
+
+        found = await self._call(wanted, listed, verb="list")
+        if wanted.version:
+            found = found[found.index(wanted.version) :] if wanted.version in found else []
+        if not found:
+            doing = self._doing(wanted, "list")
+            raise SecretNotFound(f"{doing}: no version of it is enabled, or not the one to begin at")
+        return [Reference(wanted.kind, wanted.name, version) for version in found[: each.history]]
+
+    async def value(self, reference: Reference) -> Value:
+        """One version, read once however often it is asked for.
+
+        Raises:
+            KeyferryError: it cannot be read.
+        """
+        if reference not in self._values:
+            self._values[reference] = asyncio.create_task(self._call(reference, lambda clients: clients.get(reference)))
+        return await self._values[reference]
+
+    async def _call(self, reference: Reference, do: Callable[[Clients], Awaitable[T]], verb: str = "get") -> T:
+        async def once() -> T:
+            return await self._once(reference, do, verb)
+
+        async with self._slots:
+            return await retried(once, attempts=self._settings.attempts, seconds_left=self._seconds_left)
+
+    async def _once(self, reference: Reference, do: Callable[[Clients], Awaitable[T]], verb: str) -> T:
+        token = await self._access.token()
+        try:
+            return await self._ask(reference, do, verb, token)
+        except TokenRefused:
+            if token.since >= self._began:
+                raise
+        # It was a kept one, which may have been revoked since.
+        return await self._ask(reference, do, verb, await self._access.token(refused=token))
+
+    async def _ask(self, reference: Reference, do: Callable[[Clients], Awaitable[T]], verb: str, token: Token) -> T:
+        doing = self._doing(reference, verb)
+        failure: KeyferryError
+        clients = Clients(self._transport.sdk(), self._parameters, token)
+        try:
+            async with asyncio.timeout(min(self._settings.timeout, self._seconds_left())):
+                return await do(clients)
+        except KeyMaterialError as error:
+            failure = ProviderError(f"{doing}: {error}", code="FAILED_PRECONDITION", reason="ProviderError")
+        except (AzureError, ValueError) as error:
+            failure = explain(error, reference, doing, verb)
+        except TimeoutError:
+            failure = ProviderUnavailable(f"{doing}: no answer in time")
+        except (LookupError, TypeError, AttributeError):  # of the SDK, where an answer is JSON of another shape
+            failure = ProviderUnavailable(f"{doing}: the answer makes no sense")
+        # Outside the block: the SDK's error holds request and answer, and must not come along.
+        raise failure
+
+    def _doing(self, reference: Reference, verb: str) -> str:
+        return f"failed to {verb} {reference} of vault {self._parameters.vault} as {self._access.identity}"
+
+
+async def _newest_first(versions: AsyncIterator[Any]) -> list[str]:
+    """The enabled ones, by the time they were made."""
+    found: list[tuple[float, str]] = []
+    async for each in versions:
+        if len(found) >= _MOST_VERSIONS:
+            raise KeyMaterialError(f"it has more than {_MOST_VERSIONS} versions")
+        if each.enabled is not False and each.version:
+            found.append((each.created_on.timestamp() if each.created_on else 0.0, each.version))
+    return [version for _, version in sorted(found, key=lambda pair: pair[0], reverse=True)]

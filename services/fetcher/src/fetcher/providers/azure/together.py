@@ -1,0 +1,46 @@
+"""Runs jobs at the same time, to the end of the last: an author shall learn of every missing secret at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Iterable, Sequence
+from typing import TypeVar
+
+from keyferry.errors import KeyferryError, ProviderError
+
+T = TypeVar("T")
+
+
+async def all_of(jobs: Iterable[Awaitable[T]]) -> list[T]:
+    """Every job's result, in order.
+
+    Raises:
+        KeyferryError: one for all that failed, once all have ended.
+    """
+
+    async def run(job: Awaitable[T]) -> T | KeyferryError:
+        try:
+            return await job
+        except KeyferryError as error:
+            return error
+
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            running = [tasks.create_task(run(job)) for job in jobs]
+    except ExceptionGroup as defects:
+        raise defects.exceptions[0] from None
+    results = [task.result() for task in running]
+    failures = [result for result in results if isinstance(result, KeyferryError)]
+    if failures:
+        raise _one(failures)
+    return [result for result in results if not isinstance(result, KeyferryError)]
+
+
+def _one(failures: Sequence[KeyferryError]) -> KeyferryError:
+    """One error for all of a class; what only a person can mend goes first."""
+    worst = min(failures, key=lambda failure: failure.retry_after is not None)
+    alike = [failure for failure in failures if type(failure) is type(worst)]
+    message = "; ".join(dict.fromkeys(failure.message for failure in alike))
+    if isinstance(worst, ProviderError):
+        return ProviderError(message, code=worst.code, reason=worst.reason)
+    return type(worst)(message, retry_after=max((failure.retry_after or 0.0 for failure in alike), default=0.0) or None)
