@@ -38,11 +38,12 @@ SOUND = Fault()
 
 @dataclass(frozen=True)
 class Call:
-    """One call as it came in: which operation, on what, and whether it came with a token."""
+    """One call as it came in: which operation, on what, with a token or not, and from which of the caller's ports."""
 
     operation: str
     resource: str = ""
     authorized: bool = False
+    port: int = 0
 
 
 @dataclass

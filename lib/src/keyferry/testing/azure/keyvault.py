@@ -81,9 +81,9 @@ class KeyVault:
             raise web.HTTPNotFound
         request = _taken_apart(http, vault)
         authorization = http.headers.get("Authorization", "")
-        fault = await self._faults.meet(
-            Call(f"{request.operation} {request.kind}", f"{vault.name}/{request.name}", bool(authorization))
-        )
+        port = http.transport.get_extra_info("peername")[1] if http.transport else 0
+        operation, resource = f"{request.operation} {request.kind}", f"{vault.name}/{request.name}"
+        fault = await self._faults.meet(Call(operation, resource, bool(authorization), port))
         if failure := await failing(http, fault, error):
             return failure
         try:

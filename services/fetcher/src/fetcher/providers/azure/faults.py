@@ -24,7 +24,7 @@ from keyferry.errors import (
 _CODE = re.compile(r"[A-Za-z][A-Za-z0-9]{0,63}", re.ASCII)
 _AKV = re.compile(r"\bAKV[0-9]{5}\b", re.ASCII)
 _LONGEST_WAIT = 300.0  # seconds, whatever Retry-After says
-_NONSENSE = {"DecodeError", "DeserializationError", "ODataV4Error"}
+_TOLD_WITH_CODE = {HTTPStatus.BAD_REQUEST, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND}
 
 # Inner codes of 403, which Key Vault answers for what exists and may be read, but not now.
 _STATES = {
@@ -36,6 +36,7 @@ _STATES = {
 }
 _DENIALS = {
     "ForbiddenByPolicy": "the vault's access policy does not grant {right}",
+    "AccessDenied": "the vault's access policy does not grant {right}",
     "ForbiddenByRbac": "no role assignment grants {right}: assign {role}",
     "ForbiddenByFirewall": "the vault's firewall does not let the fetcher's address in",
     "ForbiddenByConnection": "the vault takes private connections only",
@@ -115,8 +116,11 @@ def explain(error: AzureError | ValueError, reference: Reference, doing: str, ve
     if not isinstance(error, HttpResponseError):
         return ProviderUnavailable(f"{doing}: {_unanswered(error)}")
     told = answer(error)
-    if type(error).__name__ in _NONSENSE or told.status < HTTPStatus.BAD_REQUEST:
+    if told.status < HTTPStatus.BAD_REQUEST:
         return ProviderUnavailable(f"{doing}: the answer makes no sense")
+    if told.status in _TOLD_WITH_CODE and not told.code:
+        # A proxy that knows no such page, for one, must not pass for a vault that has no such secret.
+        return ProviderUnavailable(f"{doing}: the answer ({told.status}) is not Key Vault's")
     kind, words = _meaning(told, reference, verb)
     code = "/".join(code for code in (told.code, told.inner, told.akv) if code)
     text = f"{doing}: {words} ({told.status}{f' {code}' if code else ''})"

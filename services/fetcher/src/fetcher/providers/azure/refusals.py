@@ -7,7 +7,7 @@ import re
 from http import HTTPStatus
 from typing import Any
 
-from azure.core.exceptions import AzureError, HttpResponseError
+from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError
 from azure.identity import CredentialUnavailableError
 
 from fetcher.providers.azure.faults import seconds
@@ -27,6 +27,7 @@ _HINTS = {
     "7000215": "the client secret is wrong",
     "7000222": "the client secret has expired",
     "7000112": "the client is disabled",
+    "50013": "the pod's token does not verify: compare its issuer with the federated credential's",
     "700024": "the pod's token is not valid at this time: compare clocks",
     "500011": "the tenant does not know Key Vault: see cloudName",
 }
@@ -43,6 +44,8 @@ def explain(error: AzureError, identity: Identity) -> KeyferryError:
     response: Any = getattr(error, "response", None)
     if isinstance(identity, ManagedIdentity):
         return _of_node(error, doing)
+    if response is None and isinstance(error, ClientAuthenticationError):
+        return ProviderUnavailable(f"{doing}: the answer makes no sense, or is not Microsoft Entra ID's")
     if response is None or not isinstance(error, HttpResponseError):
         return ProviderUnavailable(f"{doing}: Microsoft Entra ID {_unanswered(error)}")
     status = int(response.status_code)
@@ -51,8 +54,10 @@ def explain(error: AzureError, identity: Identity) -> KeyferryError:
         return RateLimited(f"{doing}: Microsoft Entra ID asks for fewer calls", retry_after=wait)
     # A proxy that knows no such host, for one, must not pass for an Entra ID that refuses.
     told = _error(response)
-    if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status < HTTPStatus.BAD_REQUEST or not told:
-        return ProviderUnavailable(f"{doing}: Microsoft Entra ID failed, or it is not what answers ({status})")
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return ProviderUnavailable(f"{doing}: Microsoft Entra ID failed ({status})")
+    if status < HTTPStatus.BAD_REQUEST or not told:
+        return ProviderUnavailable(f"{doing}: the answer makes no sense, or is not Microsoft Entra ID's ({status})")
     return _refusal(told, status, doing, identity)
 
 

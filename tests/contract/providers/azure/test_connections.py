@@ -1,0 +1,140 @@
+"""Connections: trusted, shared and bounded."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from aiohttp import web
+
+from fetcher.provider import Provider
+from keyferry.errors import InvalidSecretProviderClass, ProviderUnavailable
+from keyferry.settings import SettingsError
+from keyferry.testing.azure import AzureEmulator, Fault
+from keyferry.testing.serving import serving
+
+if TYPE_CHECKING:
+    from tests.contract.providers.azure.conftest import Tenant
+
+GET = "get secrets"
+
+
+@pytest.mark.parametrize("which", ["KEYFERRY_AZURE_AUTHORITY", "KEYFERRY_AZURE_VAULT_URL"])
+async def test_a_server_whose_certificate_is_not_trusted_gets_no_call(
+    opened: Callable[..., Any], tenant: Tenant, db: dict[str, str], which: str
+) -> None:
+    """Nor any token: another authority signed it."""
+    async with AzureEmulator() as stranger, opened(**{which: stranger.environ()[which]}) as provider:
+        with pytest.raises(ProviderUnavailable, match=r"certificate .*is not trusted.*KEYFERRY_AZURE_CA_FILE"):
+            await provider.fetch(tenant.asks(db))
+
+        assert not stranger.faults.calls
+
+
+async def test_the_public_authorities_do_not_do_for_a_private_cloud(
+    opened: Callable[..., Any], tenant: Tenant, db: dict[str, str]
+) -> None:
+    """Unless the operator names the cloud's own."""
+    async with opened(KEYFERRY_AZURE_CA_FILE="") as provider:
+        with pytest.raises(ProviderUnavailable, match="certificate that is not trusted"):
+            await provider.fetch(tenant.asks(db))
+
+
+async def test_a_ca_file_that_is_none_ends_the_start(opened: Callable[..., Any], tmp_path: Path) -> None:
+    """Not the first fetch."""
+    (tmp_path / "ca.crt").write_text("none")
+
+    for file in ("ca.crt", "missing"):
+        with pytest.raises(SettingsError, match="KEYFERRY_AZURE_CA_FILE"):
+            async with opened(KEYFERRY_AZURE_CA_FILE=str(tmp_path / file)):
+                pass
+
+
+async def test_all_fetches_share_their_connections(provider: Provider, tenant: Tenant, db: dict[str, str]) -> None:
+    """Also those of other identities: a handshake costs more than a read."""
+    other = tenant.of("other")
+    tenant.azure.directory.federate(
+        "11111111-2222-3333-4444-555555555555",
+        "second",
+        issuer="https://cluster.example",
+        subject="system:serviceaccount:shop:other",
+    )
+    tenant.vault.allow("second")
+
+    for _ in range(3):
+        await provider.fetch(tenant.asks(db))
+        await provider.fetch(other.asks(db, clientID="second"))
+
+    assert len({call.port for call in tenant.azure.faults.calls if call.operation == GET}) == 1
+
+
+@pytest.mark.parametrize(("calls", "most"), [("3", 3), ("64", 16)])
+async def test_calls_at_the_same_time_are_bounded(
+    opened: Callable[..., Any], tenant: Tenant, calls: str, most: int
+) -> None:
+    """Per vault by the operator, and within a class so that others have a turn."""
+    for number in range(40):
+        tenant.vault.set_secret(f"s{number}", "1")
+    request = tenant.asks(*({"objectName": f"s{number}"} for number in range(40)))
+    tenant.azure.faults.always(GET, Fault(seconds=0.02))
+
+    async with opened(KEYFERRY_AZURE_CALLS=calls) as provider:
+        found = await provider.fetch(request)
+
+    assert len(found) == 40
+    assert tenant.azure.faults.peak == most
+
+
+async def test_an_answer_is_read_up_to_a_size(provider: Provider, tenant: Tenant, db: dict[str, str]) -> None:
+    """Key Vault keeps 25 kB; what answers with megabytes is something else."""
+    tenant.azure.faults.always(GET, Fault(body={"value": "x" * 2 * 1024 * 1024}))
+
+    with pytest.raises(ProviderUnavailable, match="makes no sense"):
+        await provider.fetch(tenant.asks(db))
+
+
+async def test_a_compressed_answer_is_not_unpacked(provider: Provider, tenant: Tenant, db: dict[str, str]) -> None:
+    """A kilobyte can hold a gigabyte; none was asked for."""
+    tenant.azure.faults.always(GET, Fault(body={}, headers=(("Content-Encoding", "gzip"),)))
+
+    with pytest.raises(ProviderUnavailable, match="makes no sense"):
+        await provider.fetch(tenant.asks(db))
+
+
+@pytest.fixture
+async def elsewhere(azure: AzureEmulator) -> AsyncIterator[list[str | None]]:
+    """A vault that sends readers on to another host; gives the Authorization headers that arrive there."""
+    seen: list[str | None] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        seen.append(request.headers.get("Authorization"))
+        return web.json_response({"value": "x"})
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", answer)
+    async with serving(app) as url:
+        azure.faults.always(GET, Fault(status=307, headers=(("Location", url),)))
+        yield seen
+
+
+async def test_a_redirection_is_not_followed(
+    provider: Provider, tenant: Tenant, db: dict[str, str], elsewhere: list[str | None]
+) -> None:
+    """The token would go along."""
+    with pytest.raises(ProviderUnavailable, match="makes no sense"):
+        await provider.fetch(tenant.asks(db))
+
+    assert elsewhere == []
+
+
+async def test_hosts_can_be_limited_by_the_operator(
+    opened: Callable[..., Any], tenant: Tenant, db: dict[str, str]
+) -> None:
+    """As for other backends; nobody is asked."""
+    async with opened(KEYFERRY_ALLOWED_BACKENDS="*.vault.azure.net") as provider:
+        with pytest.raises(InvalidSecretProviderClass, match=r"keyvaultName names host localhost.*does not allow"):
+            await provider.fetch(tenant.asks(db))
+
+    assert not tenant.azure.faults.calls
