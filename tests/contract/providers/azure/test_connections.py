@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,12 @@ import pytest
 from aiohttp import web
 
 from fetcher.provider import Provider
+from fetcher.providers.azure.clients import Clients
+from fetcher.providers.azure.parameters import parse
+from fetcher.providers.azure.settings import AzureSettings
+from fetcher.providers.azure.tokens import Token
+from fetcher.providers.azure.transport import Transport
+from fetcher.providers.azure.wanted import Reference
 from keyferry.errors import InvalidSecretProviderClass, ProviderUnavailable
 from keyferry.settings import SettingsError
 from keyferry.testing.azure import AzureEmulator, Fault
@@ -101,6 +108,22 @@ async def test_a_compressed_answer_is_not_unpacked(provider: Provider, tenant: T
 
     with pytest.raises(ProviderUnavailable, match="makes no sense"):
         await provider.fetch(tenant.asks(db))
+
+
+async def test_a_vault_of_azures_must_be_of_the_domain_that_it_asks_tokens_for(tenant: Tenant) -> None:
+    """The SDK's own check, which only an operator's other URL turns off: no other host gets a token for vaults."""
+    asked = parse(tenant.asks({"objectName": "db"}).parameters, AzureSettings(), has_tenant=False)
+    elsewhere = replace(asked, cloud=replace(asked.cloud, vault_url=tenant.azure.vault_url))
+    transport = Transport(AzureSettings(ca_file=tenant.azure.ca_file))
+    clients = Clients(transport.sdk(), elsewhere, Token("canary", since=0.0, expires=10.0**10))
+    tenant.vault.set_secret("db", "horse")
+
+    with pytest.raises(ValueError, match="does not match the requested domain"):
+        await clients.get(Reference("secret", "db"))
+    await transport.close()
+
+    assert asked.cloud.verified
+    assert [call.authorized for call in tenant.azure.faults.calls] == [False]
 
 
 @pytest.fixture

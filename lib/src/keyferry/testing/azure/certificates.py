@@ -1,7 +1,6 @@
 """Certificates for vaults: a chain of three, in the forms in which Key Vault keeps a certificate's secret."""
 
 import base64
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -11,10 +10,11 @@ import jwt
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.hashes import SHA1, SHA256
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 from cryptography.hazmat.primitives.serialization.pkcs12 import load_pkcs12, serialize_key_and_certificates
 from cryptography.x509.oid import NameOID
 
+_BEGIN = "-----BEGIN "
 PEM, PFX = "application/x-pem-file", "application/x-pkcs12"
 
 Certificate = x509.Certificate
@@ -58,18 +58,29 @@ def issue(name: str = "example.com", *, kind: str = "RSA") -> Issued:
     return Issued(keys[0], [_signed(names, keys, index, issuer) for index, issuer in enumerate(above)])
 
 
-def taken_apart(value: str) -> tuple[PrivateKey, list[Certificate], str]:
-    """Key, certificates and content type of what a user imports, in PEM or in base64 of PKCS#12."""
-    if "-----BEGIN" not in value:
-        found = load_pkcs12(base64.b64decode(value), None)
-        assert isinstance(found.key, PrivateKey)
-        assert found.cert
-        return found.key, [found.cert.certificate, *(each.certificate for each in found.additional_certs)], PFX
-    from cryptography.hazmat.primitives.serialization import load_pem_private_key  # noqa: PLC0415 - PEM alone
+def taken_apart(value: str) -> tuple[PrivateKey, list[Certificate], tuple[str, str]]:
+    """Key, certificates, and content type and value of the secret, of what a user imports.
 
-    key = load_pem_private_key(value.encode(), None)
-    assert isinstance(key, PrivateKey)
-    return key, x509.load_pem_x509_certificates(value.encode()), PEM
+    Args:
+        value: PEM, or base64 of PEM or PKCS#12.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    data = value.encode() if _BEGIN in value else base64.b64decode(value)
+    if _BEGIN.encode() in data:
+        key = load_pem_private_key(data, None)
+        chain, secret = x509.load_pem_x509_certificates(data), (PEM, data.decode())
+    else:
+        found = load_pkcs12(data, None)
+        if not found.cert:
+            raise ValueError("there is no certificate in it")
+        key = found.key  # type: ignore[assignment]  # checked below
+        chain = [found.cert.certificate, *(each.certificate for each in found.additional_certs)]
+        secret = (PFX, value)
+    if isinstance(key, PrivateKey):
+        return key, chain, secret
+    raise ValueError("Key Vault takes RSA and EC keys only")
 
 
 def jwk(key: PublicKey) -> dict[str, Any]:
@@ -119,8 +130,3 @@ def _signed(names: Sequence[x509.Name], keys: Sequence[PrivateKey], index: int, 
 
 def _base64url(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
-
-
-def fingerprint(certificate: Certificate) -> str:
-    """SHA-256 of a certificate, for tests to compare by."""
-    return hashlib.sha256(certificate.public_bytes(Encoding.DER)).hexdigest()

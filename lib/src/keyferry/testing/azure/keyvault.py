@@ -169,11 +169,10 @@ class KeyVault:
         sent = await request.http.json()
         self._check_name(request)
         try:
-            key, chain, content_type = taken_apart(sent["value"])
+            key, chain, secret = taken_apart(sent["value"])
         except ValueError:
             raise _Problem(400, "BadParameter", "", "The specified certificate content can not be read.") from None
         about = _about(sent.get("attributes") or {})
-        secret = (content_type, sent["value"])
         version = request.vault.import_certificate(request.name, key, chain, secret, **about)
         return web.json_response(_bundle(request, _found(request, version)))
 

@@ -39,7 +39,7 @@ def _inside(data: bytes, depth: int, room: Iterator[int], *, strict: bool) -> It
         if next(room, None) is None:
             raise DerError
         try:
-            tag, content, at = _element(data, at)
+            tag, content, at = _element(data, at, depth)
         except DerError:
             if strict:
                 raise
@@ -53,7 +53,7 @@ def _inside(data: bytes, depth: int, room: Iterator[int], *, strict: bool) -> It
         before = tag
 
 
-def _element(data: bytes, at: int) -> tuple[int, bytes, int]:
+def _element(data: bytes, at: int, depth: int) -> tuple[int, bytes, int]:
     """Tag, content and where the next one begins."""
     if len(data) - at < len(_END):
         raise DerError
@@ -61,7 +61,7 @@ def _element(data: bytes, at: int) -> tuple[int, bytes, int]:
     if tag & _LONG_TAG == _LONG_TAG:
         raise DerError  # neither PKCS#12 nor PKCS#5 have such
     if length == _INDEFINITE and tag & _CONSTRUCTED:
-        end = _end(data, at, 0)
+        end = _end(data, at, depth + 1)
         return tag, data[at : end - len(_END)], end
     if length & _INDEFINITE:
         size = length & ~_INDEFINITE
@@ -78,5 +78,5 @@ def _end(data: bytes, at: int, depth: int) -> int:
     if depth > _MAX_DEPTH:
         raise DerError
     while data[at : at + len(_END)] != _END:
-        _, _, at = _element(data, at)
+        _, _, at = _element(data, at, depth)
     return at + len(_END)

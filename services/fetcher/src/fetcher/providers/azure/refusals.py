@@ -7,7 +7,7 @@ import re
 from http import HTTPStatus
 from typing import Any
 
-from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError
+from azure.core.exceptions import AzureError, ClientAuthenticationError
 from azure.identity import CredentialUnavailableError
 
 from fetcher.providers.azure.faults import seconds
@@ -44,19 +44,23 @@ def explain(error: AzureError, identity: Identity) -> KeyferryError:
     response: Any = getattr(error, "response", None)
     if isinstance(identity, ManagedIdentity):
         return _of_node(error, doing)
-    if response is None and isinstance(error, ClientAuthenticationError):
+    if response is not None:
+        return _of_answer(response, doing, identity)
+    if isinstance(error, ClientAuthenticationError):
         return ProviderUnavailable(f"{doing}: the answer makes no sense, or is not Microsoft Entra ID's")
-    if response is None or not isinstance(error, HttpResponseError):
-        return ProviderUnavailable(f"{doing}: Microsoft Entra ID {_unanswered(error)}")
+    return ProviderUnavailable(f"{doing}: Microsoft Entra ID {_unanswered(error)}")
+
+
+def _of_answer(response: Any, doing: str, identity: Identity) -> KeyferryError:
     status = int(response.status_code)
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         wait = seconds(response.headers.get("Retry-After") or "")
         return RateLimited(f"{doing}: Microsoft Entra ID asks for fewer calls", retry_after=wait)
-    # A proxy that knows no such host, for one, must not pass for an Entra ID that refuses.
-    told = _error(response)
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return ProviderUnavailable(f"{doing}: Microsoft Entra ID failed ({status})")
+    told = _error(response)
     if status < HTTPStatus.BAD_REQUEST or not told:
+        # A proxy that knows no such host, for one, must not pass for an Entra ID that refuses.
         return ProviderUnavailable(f"{doing}: the answer makes no sense, or is not Microsoft Entra ID's ({status})")
     return _refusal(told, status, doing, identity)
 
