@@ -75,6 +75,7 @@ class Reader:
         self._seconds_left = seconds_left
         self._slots = asyncio.Semaphore(_CALLS_AT_A_TIME)
         self._values: dict[Reference, asyncio.Task[Value]] = {}
+        self._made: tuple[Token, Clients] | None = None
 
     async def versions(self, each: Object) -> list[Reference]:
         """What an entry stands for: the object, or its newest versions from the one that is named on.
@@ -128,7 +129,7 @@ class Reader:
     async def _ask(self, reference: Reference, do: Callable[[Clients], Awaitable[T]], verb: str, token: Token) -> T:
         doing = self._doing(reference, verb)
         failure: KeyferryError
-        clients = Clients(self._transport.sdk(), self._parameters, token)
+        clients = self._clients_of(token)
         try:
             async with asyncio.timeout(min(self._settings.timeout, self._seconds_left())):
                 return await do(clients)
@@ -142,6 +143,12 @@ class Reader:
             failure = ProviderUnavailable(f"{doing}: the answer makes no sense")
         # Outside the block: the SDK's error holds request and answer, and must not come along.
         raise failure
+
+    def _clients_of(self, token: Token) -> Clients:
+        """The clients of this fetch; others once its token has been replaced."""
+        if self._made is None or self._made[0] is not token:
+            self._made = token, Clients(self._transport.sdk(), self._parameters, token)
+        return self._made[1]
 
     def _doing(self, reference: Reference, verb: str) -> str:
         return f"failed to {verb} {reference} of vault {self._parameters.vault} as {self._access.identity}"
