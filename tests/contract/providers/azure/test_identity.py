@@ -291,6 +291,21 @@ async def test_the_nodes_identity_reads_where_the_operator_allows_it(
 
 
 @pytest.mark.usefixtures("node")
+async def test_the_node_is_asked_without_a_proxy(
+    opened: Callable[..., Any], tenant: Tenant, db: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its address means something on the node only."""
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+
+    async with opened(**MANAGED) as provider:
+        request = tenant.asks(db, useVMManagedIdentity="true", userAssignedIdentityID="node-reader")
+
+        assert await provider.fetch(request)
+
+
+@pytest.mark.usefixtures("node")
 async def test_the_nodes_own_identity_is_who_reads_without_a_name(
     opened: Callable[..., Any], tenant: Tenant, db: dict[str, str]
 ) -> None:

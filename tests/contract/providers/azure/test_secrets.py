@@ -138,6 +138,33 @@ async def test_a_history_longer_than_a_page_is_read_to_its_end(files: Files, ten
     assert tenant.azure.faults.count("list secrets") == 3
 
 
+async def test_a_history_moves_on_with_a_new_version(files: Files, tenant: Tenant) -> None:
+    """Rotation: the newest is always file 0."""
+    for number in range(3):
+        tenant.vault.set_secret("db", f"v{number}")
+        found = await files({"objectName": "db", "objectVersionHistory": 2})
+
+    assert {path: each.contents for path, each in found.items()} == {"db/0": b"v2", "db/1": b"v1"}
+
+
+async def test_a_private_cloud_is_read(opened: Callable[..., Any], tenant: Tenant, db: dict[str, str]) -> None:
+    """Upstream's custom cloud; the file that the class names for it is not needed."""
+    stack = {"cloudName": "AzureStackCloud", "cloudEnvFileName": "/etc/kubernetes/akscustom.json"}
+
+    async with opened(KEYFERRY_AZURE_VAULT_RESOURCE="https://vault.azure.net") as provider:
+        found = await provider.fetch(tenant.asks(db, {**db, "objectAlias": "alias"}, **stack))  # type: ignore[arg-type]  # parameters only
+
+    assert [(each.path, each.contents) for each in found] == [("db", b"horse"), ("alias", b"horse")]
+
+
+async def test_a_private_cloud_that_nobody_described_is_refused(
+    provider: Provider, tenant: Tenant, db: dict[str, str]
+) -> None:
+    """With the name of what the operator must set."""
+    with pytest.raises(InvalidSecretProviderClass, match="KEYFERRY_AZURE_VAULT_RESOURCE"):
+        await provider.fetch(tenant.asks(db, cloudName="AzureStackCloud"))
+
+
 @pytest.mark.parametrize("version", ["", "0" * 32])
 async def test_a_history_of_nothing_is_an_error(files: Files, tenant: Tenant, version: str) -> None:
     """Neither a mount without the files, nor one of other versions."""

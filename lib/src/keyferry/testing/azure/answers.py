@@ -29,7 +29,10 @@ async def failing(
     if fault.malformed:
         return web.Response(body=b"\xff{not json", content_type="application/json", status=fault.status or 200)
     if fault.body is not None:
-        return web.json_response(fault.body, status=fault.status or 200, headers=headers)
+        answer = web.json_response(fault.body, status=fault.status or 200, headers=headers)
+        if fault.compressed:
+            answer.enable_compression(web.ContentCoding.gzip)
+        return answer
     if not fault.status:
         return None
     if fault.retry_after:

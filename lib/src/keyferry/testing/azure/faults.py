@@ -19,6 +19,7 @@ class Fault:
         malformed: Whether the answer is bytes that nobody can read.
         body: A JSON answer instead of the right one.
         headers: More headers of the answer, such as a redirection's.
+        compressed: Whether `body` is sent in gzip, whatever the caller takes.
         cut: Whether the connection breaks off within the answer.
     """
 
@@ -30,6 +31,7 @@ class Fault:
     malformed: bool = False
     body: Any = None
     headers: tuple[tuple[str, str], ...] = ()
+    compressed: bool = False
     cut: bool = False
 
 
