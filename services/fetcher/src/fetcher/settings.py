@@ -16,7 +16,10 @@ class Settings(ServiceSettings):
         "KEYFERRY_KUBECONFIG", "kubeconfig file; without one, the pod's own service account is used", default=""
     )
     providers: tuple[str, ...] = setting(
-        "KEYFERRY_PROVIDERS", "backends to offer, comma-separated", default=("aws", "gcp", "vault"), parse=words
+        "KEYFERRY_PROVIDERS",
+        "backends to offer, comma-separated",
+        default=("aws", "azure", "gcp", "vault"),
+        parse=words,
     )
     mounts: int = setting(
         "KEYFERRY_MOUNT_CONCURRENCY",

@@ -11,6 +11,7 @@ from keyferry.settings import SettingsError
 
 TABLE = {
     "aws": "fetcher.providers.aws",
+    "azure": "fetcher.providers.azure",
     "gcp": "fetcher.providers.gcp",
     "vault": "fetcher.providers.vault",
 }
