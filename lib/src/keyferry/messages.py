@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -132,7 +132,12 @@ def fetched_reply(request: FetchRequest, content: Content, *, to: Recipient, sig
         content_key=content.content_key,
         digest=content.digest,
         fetched_at_ms=content.fetched_at_ms,
-        versions=[pb.ObjectVersion(id=v.id, version=v.version) for v in content.versions],
+        versions=versions_to(content.versions),
+        sources=content.sources,
+        left_out=content.left_out,
+        rotation_ms=content.rotation_ms,
+        refresh_by_ms=content.refresh_by_ms,
+        stale_since_ms=content.stale_since_ms,
     )
     if content.files is not None:
         files = pb.Files(files=[pb.File(path=f.path, mode=f.mode, contents=f.contents) for f in content.files])
@@ -196,8 +201,13 @@ class SignedReply:
             content_key=fetched.content_key,
             digest=fetched.digest,
             fetched_at_ms=fetched.fetched_at_ms,
-            versions=tuple(ObjectVersion(v.id, v.version) for v in fetched.versions),
+            versions=versions_from(fetched.versions),
             files=_open_files(fetched, request, key),
+            sources=tuple(fetched.sources),
+            left_out=tuple(fetched.left_out),
+            rotation_ms=fetched.rotation_ms if fetched.HasField("rotation_ms") else None,
+            refresh_by_ms=fetched.refresh_by_ms,
+            stale_since_ms=fetched.stale_since_ms,
         )
 
 
@@ -227,6 +237,16 @@ def pod_to(pod: Pod) -> pb.Pod:
 def pod_from(message: pb.Pod) -> Pod:
     """From the wire."""
     return Pod(message.namespace, message.name, message.uid, message.service_account)
+
+
+def versions_to(versions: Iterable[ObjectVersion]) -> list[pb.ObjectVersion]:
+    """For the wire."""
+    return [pb.ObjectVersion(id=v.id, version=v.version) for v in versions]
+
+
+def versions_from(versions: Iterable[pb.ObjectVersion]) -> tuple[ObjectVersion, ...]:
+    """From the wire."""
+    return tuple(ObjectVersion(v.id, v.version) for v in versions)
 
 
 def _sealed_to(sealed: Sealed) -> pb.Sealed:

@@ -57,6 +57,11 @@ class Content:
         fetched_at_ms: When the backend was asked, Unix milliseconds; contents only move forward in this.
         versions: The objects and their versions.
         files: None when the receiver is known to have this digest already.
+        sources: What change events call the objects, in each provider's own canonical form.
+        left_out: Ids of ``optional`` objects that the backend does not have.
+        rotation_ms: How often its class wants it asked for again; 0 never, None as often as the rotator is set to.
+        refresh_by_ms: When it must be asked for again whatever the interval (a lease ends), Unix milliseconds; 0 never.
+        stale_since_ms: When the backend first failed to confirm it, Unix milliseconds; 0 if the backend did.
     """
 
     provider: str
@@ -65,6 +70,11 @@ class Content:
     fetched_at_ms: int
     versions: tuple[ObjectVersion, ...]
     files: tuple[File, ...] | None
+    sources: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+    rotation_ms: int | None = None
+    refresh_by_ms: int = 0
+    stale_since_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)

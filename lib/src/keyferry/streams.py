@@ -19,9 +19,17 @@ from nats.js.errors import NotFoundError
 from keyferry.bus import Consumer
 from keyferry.bus.client import Connection
 from keyferry.settings import SettingsError, count, load, setting
+from keyferry.subjects import END_SUBJECT
 
 MOUNTS = Consumer("FETCH", "fetch-mount", "keyferry.fetch.mount.*", "keyferry.fetch.mount")
 REFRESHES = Consumer("FETCH", "fetch-refresh", "keyferry.fetch.refresh.*", "keyferry.fetch.refresh")
+ENDINGS = Consumer("FETCH", "fetch-end", END_SUBJECT, END_SUBJECT)
+# What these tell is a state that must be known sooner or later: they outlast an hour of a store or an API being away.
+SCHEDULE_VOLUMES = Consumer("VOLUMES", "rotator-volumes", "keyferry.volume.>", "keyferry.volume", max_deliveries=200)
+SCHEDULE_CHANGES = Consumer("CHANGES", "rotator-changes", "keyferry.change.*", "keyferry.change", max_deliveries=200)
+SYNC_VOLUMES = Consumer("VOLUMES", "syncer-volumes", "keyferry.volume.>", "keyferry.volume", max_deliveries=200)
+SYNC_CONTENTS = Consumer("SYNC", "syncer-contents", "keyferry.sync.>", "keyferry.sync", max_deliveries=200)
+CONSUMERS = (MOUNTS, REFRESHES, ENDINGS, SCHEDULE_VOLUMES, SCHEDULE_CHANGES, SYNC_VOLUMES, SYNC_CONTENTS)
 
 _MINUTE, _DAY = 60.0, 86400.0
 
@@ -71,6 +79,29 @@ def streams(settings: Settings) -> list[StreamConfig]:
             num_replicas=settings.replicas,
         ),
         StreamConfig(
+            name="CHANGES",
+            description="what changed in a backend or in the cluster, each for one rotator",
+            subjects=["keyferry.change.*"],
+            retention=RetentionPolicy.WORK_QUEUE,
+            storage=StorageType.FILE,
+            discard=DiscardPolicy.OLD,  # polling is the net behind a lost change
+            max_msgs=100_000,
+            max_bytes=256 * 1024 * 1024,
+            max_age=60 * _MINUTE,
+            duplicate_window=10 * _MINUTE,
+            num_replicas=settings.replicas,
+        ),
+        StreamConfig(
+            name="SYNC",
+            description="the contents of classes with secretObjects, sealed to the syncers",
+            subjects=["keyferry.sync.>"],
+            storage=StorageType.FILE,
+            max_msgs_per_subject=1,
+            allow_msg_ttl=True,
+            max_age=2 * _DAY,  # behind the per-message TTLs
+            num_replicas=settings.replicas,
+        ),
+        StreamConfig(
             name="DEAD",
             description="what could not be processed, and why",
             subjects=["keyferry.dead.>"],
@@ -95,7 +126,7 @@ async def ensure(settings: Settings) -> None:
         context = client.jetstream()
         for config in streams(settings):
             await _ensure_stream(context, config)
-        for consumer in (MOUNTS, REFRESHES):
+        for consumer in CONSUMERS:
             await context.add_consumer(
                 consumer.stream,
                 ConsumerConfig(

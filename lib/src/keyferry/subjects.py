@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from hashlib import sha256
 
+END_SUBJECT = "keyferry.fetch.end"
+"""Where the rotator tells fetchers that nobody holds a content any more."""
+
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 
@@ -36,6 +39,21 @@ def refresh_subject(node: str) -> str:
 def volume_subject(node: str, volume_id: str) -> str:
     """Where a node tells of a volume; the stream keeps the last message of each."""
     return f"keyferry.volume.{node_token(node)}.{volume_token(volume_id)}"
+
+
+def hint_subject(node: str) -> str:
+    """Where a node hears that contents of its volumes are due."""
+    return f"keyferry.refresh.{node_token(node)}"
+
+
+def change_subject(source: str) -> str:
+    """Where changes are told, by the provider they concern; ``kubernetes`` for those of the cluster itself."""
+    return f"keyferry.change.{source if is_token(source) else sha256(source.encode()).hexdigest()}"
+
+
+def sync_subject(namespace: str, content_key: str) -> str:
+    """Where a fetcher hands a content to the syncers; the stream keeps the last of each."""
+    return f"keyferry.sync.{namespace}.{content_key}"
 
 
 def inbox_prefix(node: str) -> str:

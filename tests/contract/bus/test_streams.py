@@ -8,7 +8,7 @@ import pytest
 from nats.js.api import AckPolicy, DiscardPolicy, RetentionPolicy
 
 from keyferry.settings import load
-from keyferry.streams import MOUNTS, REFRESHES, Settings, ensure, streams
+from keyferry.streams import ENDINGS, MOUNTS, REFRESHES, Settings, ensure, streams
 from keyferry.testing.nats import Nats, nats_server
 from keyferry.testing.ports import free_port
 
@@ -31,6 +31,7 @@ async def test_the_step_makes_what_the_design_says(admin: Admin) -> None:
     assert {name: lane.filter_subject for name, lane in lanes.items()} == {
         MOUNTS.durable: MOUNTS.subject,
         REFRESHES.durable: REFRESHES.subject,
+        ENDINGS.durable: ENDINGS.subject,
     }
     assert {(lane.ack_policy, lane.ack_wait, lane.max_deliver) for lane in lanes.values()} == {
         (AckPolicy.EXPLICIT, MOUNTS.ack_wait, -1)

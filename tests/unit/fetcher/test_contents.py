@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fetcher.contents import build, content_key
-from fetcher.provider import ProviderRequest, Secret
+from fetcher.provider import ProviderRequest, Scope, Secret
 from keyferry import keys
 from keyferry.errors import ContentTooLarge
 from keyferry.keys import FetcherKeys, KeyFile
@@ -52,8 +52,8 @@ def test_a_backend_that_sees_the_pod_shares_nothing(own: FetcherKeys) -> None:
     """A provider plugin is told which pod asks and may decide by it: another pod is another content."""
     other = replace(REQUEST, pod=Pod("shop", "web-1", "u-2", "web"))
 
-    assert content_key(own, CLASS, REQUEST, sees_pod=True) != content_key(own, CLASS, other, sees_pod=True)
-    assert content_key(own, CLASS, REQUEST, sees_pod=True) == content_key(own, CLASS, REQUEST, sees_pod=True)
+    assert content_key(own, CLASS, REQUEST, Scope(by_pod=True)) != content_key(own, CLASS, other, Scope(by_pod=True))
+    assert content_key(own, CLASS, REQUEST, Scope(by_pod=True)) == content_key(own, CLASS, REQUEST, Scope(by_pod=True))
 
 
 @pytest.mark.parametrize(

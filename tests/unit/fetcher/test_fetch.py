@@ -111,6 +111,10 @@ class Cluster:
         """See `fetcher.classes.ServiceAccounts`."""
         return {"eks.amazonaws.com/role-arn": f"role of {name}"}
 
+    async def region(self, node: str) -> str:
+        """See `fetcher.nodes.Nodes`."""
+        return f"region of {node}"
+
 
 @dataclass
 class Desk:
@@ -134,6 +138,7 @@ class Desk:
             tokens=fakes,
             classes=fakes,
             accounts=fakes,
+            nodes=fakes,
             providers={"vault": self.backend},
             coalescer=Coalescer(window=5.0, max_bytes=1_000_000),
             fetch_seconds=30.0,

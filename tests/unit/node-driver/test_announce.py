@@ -33,7 +33,7 @@ class Bus:
 
     up: bool = True
     refusals: int = 0
-    kept: list[tuple[str, VolumePublished | VolumeUnpublished, float]] = field(default_factory=list)
+    kept: list[tuple[str, Any, float]] = field(default_factory=list)
     gate: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def publish(self, subject: str, payload: bytes, *, destination: str, ttl: float) -> None:

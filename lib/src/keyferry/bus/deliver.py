@@ -23,7 +23,6 @@ from keyferry.errors import KeyferryError, place
 
 log = logging.getLogger(__name__)
 
-MAX_DELIVERIES = 5
 _ACK_SECONDS = 5.0
 _BUG_DELAY = 1.0
 
@@ -77,9 +76,9 @@ class Deliver:
         if time.time() > deadline:
             await self._settle(message, b"+ACK")
             return "expired"
-        if attempt > MAX_DELIVERIES:
+        if attempt > self._consumer.max_deliveries:
             return await self._bury(message, "no process that took it lived to finish it")
-        delivery = Delivery(message.subject, message.data, deadline, attempt, attempt >= MAX_DELIVERIES)
+        delivery = Delivery(message.subject, message.data, deadline, attempt, attempt >= self._consumer.max_deliveries)
         try:
             await self._traced(message, delivery)
         except KeyferryError as error:

@@ -40,6 +40,7 @@ class Consumer:
         subject: Its filter.
         destination: Template of the subject, for spans and metrics.
         ack_wait: Seconds after which an unacknowledged message is delivered again.
+        max_deliveries: How often a message is tried before it goes to the dead letters.
     """
 
     stream: str
@@ -47,6 +48,7 @@ class Consumer:
     subject: str
     destination: str
     ack_wait: float = 15.0
+    max_deliveries: int = 5
 
 
 class Pull:

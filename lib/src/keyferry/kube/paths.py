@@ -12,20 +12,22 @@ _NAME = re.compile(r"[a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?")
 _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 
 
-def object_path(list_path: str, namespace: str, name: str) -> str | None:
-    """Where one object of a namespaced resource lies.
+def object_path(list_path: str, namespace: str | None, name: str) -> str | None:
+    """Where one object lies.
 
     Args:
         list_path: Of all namespaces, such as ``/api/v1/pods``.
-        namespace: As somebody else wrote it.
+        namespace: As somebody else wrote it; None for a resource without namespaces.
         name: As somebody else wrote it.
 
     Returns:
         Such as ``/api/v1/namespaces/shop/pods/web-0``; None where no object can have such a name, so that foreign text
         (``../../secrets/x``) never becomes part of a path.
     """
-    if not (_NAME.fullmatch(namespace) and _NAME.fullmatch(name)) or ".." in name or ".." in namespace:
+    if any(not _NAME.fullmatch(text) or ".." in text for text in (name, *([] if namespace is None else [namespace]))):
         return None
+    if namespace is None:
+        return f"{list_path}/{name}"
     prefix, _, plural = list_path.rpartition("/")
     return f"{prefix}/namespaces/{namespace}/{plural}/{name}"
 

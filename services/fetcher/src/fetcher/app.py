@@ -10,6 +10,7 @@ from fetcher.classes import Classes, ServiceAccounts
 from fetcher.coalesce import Coalescer
 from fetcher.fetch import Fetch
 from fetcher.identity import TokenVerifier
+from fetcher.nodes import Nodes
 from fetcher.providers import open_providers
 from fetcher.settings import Settings
 from keyferry.bus import connect
@@ -35,6 +36,7 @@ async def serve(settings: Settings, ready: Readiness) -> None:
             tokens=tokens,
             classes=classes,
             accounts=accounts,
+            nodes=Nodes(kube),
             providers=providers,
             coalescer=Coalescer(window=settings.sharing_window, max_bytes=settings.sharing_bytes),
             fetch_seconds=settings.fetch_timeout,

@@ -4,29 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from fetcher.provider import ProviderRequest, Secret
+from fetcher.provider import ANYWHERE, ProviderRequest, Scope, Secret
 from keyferry.errors import ContentTooLarge
 from keyferry.keys import FetcherKeys
 from keyferry.resources import MAX_CONTENT_BYTES, Content, File, ObjectVersion, SecretProviderClass
 
 
-def content_key(
-    keys: FetcherKeys, spc: SecretProviderClass, request: ProviderRequest, *, sees_pod: bool = False
-) -> str:
+def content_key(keys: FetcherKeys, spc: SecretProviderClass, request: ProviderRequest, scope: Scope = ANYWHERE) -> str:
     """A keyed MAC over all that decides what the backend answers; equal only when the same identity asks the same.
 
     Args:
         keys: For the MAC.
         spc: Which backend.
         request: What is asked, and as whom.
-        sees_pod: Whether the backend is told which pod asks; then no two pods have the same key.
+        scope: What else the answer depends on.
     """
     pod = request.pod
     parts = (
         spc.provider.encode(),
         pod.namespace.encode(),
         pod.service_account.encode(),
-        f"{pod.name}/{pod.uid}".encode() if sees_pod else b"",
+        f"{pod.name}/{pod.uid}".encode() if scope.by_pod else b"",
+        request.region.encode() if scope.by_region else b"",
         # Each mapping as one part: an entry must not be able to pass for one of another mapping.
         keys.mac("parameters", *_flat(request.parameters)),
         keys.mac("annotations", *_flat(request.service_account_annotations)),

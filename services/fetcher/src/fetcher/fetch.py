@@ -13,7 +13,8 @@ from fetcher import contents
 from fetcher.classes import Classes, ServiceAccounts
 from fetcher.coalesce import Coalescer
 from fetcher.identity import TokenVerifier, check_bearer
-from fetcher.provider import Provider, ProviderRequest
+from fetcher.nodes import Nodes
+from fetcher.provider import Provider, ProviderRequest, scope_of
 from keyferry import telemetry
 from keyferry.bus import Bus, Delivery
 from keyferry.errors import (
@@ -47,6 +48,7 @@ class Fetch:
     tokens: TokenVerifier
     classes: Classes
     accounts: ServiceAccounts
+    nodes: Nodes
     providers: Mapping[str, Provider]
     coalescer: Coalescer
     fetch_seconds: float
@@ -87,7 +89,7 @@ class Fetch:
                 check_bearer(ask.tokens[audience], audience=audience, pod=ask.pod)
         spc = await self.classes.get(ask.pod.namespace, ask.secret_provider_class)
         try:
-            content = await self._content(keys, spc, ask, delivery.deadline)
+            content = await self._content(keys, spc, ask, request.node, delivery.deadline)
         except KeyferryError as error:
             error.provider = spc.provider
             raise
@@ -109,13 +111,16 @@ class Fetch:
         )
         return payload
 
-    async def _content(self, keys: FetcherKeys, spc: SecretProviderClass, ask: Ask, deadline: float) -> Content:
+    async def _content(
+        self, keys: FetcherKeys, spc: SecretProviderClass, ask: Ask, node: str, deadline: float
+    ) -> Content:
         provider = self.providers.get(spc.provider)
         if provider is None:
             raise InvalidSecretProviderClass(
                 f'provider not found: provider "{spc.provider}" of class {spc}: '
                 f"spec.provider is one of {', '.join(sorted(self.providers))}"
             )
+        scope = scope_of(provider, spc.parameters)
         request = ProviderRequest(
             parameters=spc.parameters,
             pod=ask.pod,
@@ -123,8 +128,9 @@ class Fetch:
             service_account_annotations=await self.accounts.annotations(ask.pod.namespace, ask.pod.service_account),
             node_publish_secret=ask.node_publish_secret,
             deadline=self.now() + self.fetch_seconds,
+            region=await self.nodes.region(node) if scope.by_region else "",
         )
-        key = contents.content_key(keys, spc, request, sees_pod=getattr(provider, "sees_pod", False))
+        key = contents.content_key(keys, spc, request, scope)
 
         async def ask_backend(fetched_at_ms: int) -> Content:
             attributes = {"keyferry.provider": spc.provider, "k8s.namespace.name": spc.namespace}

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from aiohttp import web
 
+from fetcher.accesstoken import Token
 from fetcher.provider import Provider
 from fetcher.providers.azure.clients import Clients
 from fetcher.providers.azure.parameters import parse
 from fetcher.providers.azure.settings import AzureSettings
-from fetcher.providers.azure.tokens import Token
 from fetcher.providers.azure.transport import Transport
 from fetcher.providers.azure.wanted import Reference
 from keyferry.errors import InvalidSecretProviderClass, ProviderUnavailable

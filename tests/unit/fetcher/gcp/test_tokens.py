@@ -2,8 +2,8 @@ import asyncio
 
 import pytest
 
+from fetcher.accesstoken import Token
 from fetcher.providers.gcp.identity import Identity, KeyIdentity, OwnIdentity
-from fetcher.providers.gcp.tokens import Token
 from fetcher.tokens import Tokens
 from keyferry.errors import AccessDenied
 

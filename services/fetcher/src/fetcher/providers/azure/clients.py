@@ -12,9 +12,9 @@ from azure.keyvault.certificates.aio import CertificateClient
 from azure.keyvault.keys.aio import KeyClient
 from azure.keyvault.secrets.aio import SecretClient
 
+from fetcher.accesstoken import Token
 from fetcher.providers.azure.contents import Value
 from fetcher.providers.azure.keys import certificate, public_key
-from fetcher.providers.azure.tokens import Token
 from fetcher.providers.azure.wanted import KEY, SECRET, Parameters, Reference
 
 _API_VERSION = "7.5"  # of every cloud; the SDK's newest reaches some of them years later

@@ -11,12 +11,12 @@ from azure.core.credentials import AccessTokenInfo
 from azure.core.exceptions import AzureError
 from azure.identity.aio import ClientAssertionCredential, ClientSecretCredential, ManagedIdentityCredential
 
+from fetcher.accesstoken import Token
 from fetcher.providers.azure.identity import Identity, ManagedIdentity, ServicePrincipal
 from fetcher.providers.azure.refusals import NO_TOKEN, explain
-from fetcher.providers.azure.retrying import retried
 from fetcher.providers.azure.settings import AzureSettings
-from fetcher.providers.azure.tokens import Token
 from fetcher.providers.azure.transport import Transport
+from fetcher.retrying import retried
 from keyferry.errors import KeyferryError, ProviderUnavailable
 
 _HEADER_TEXT = re.compile(r"[!-~]+", re.ASCII)

@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 
+from fetcher.accesstoken import Token
 from fetcher.provider import ProviderRequest, Secret
 from fetcher.providers.azure.contents import Value, contents
 from fetcher.providers.azure.exchange import Exchange
@@ -15,10 +16,9 @@ from fetcher.providers.azure.identity import TENANT_ANNOTATION, Identity, identi
 from fetcher.providers.azure.parameters import parse
 from fetcher.providers.azure.reading import Access, Reader
 from fetcher.providers.azure.settings import AzureSettings
-from fetcher.providers.azure.together import all_of
-from fetcher.providers.azure.tokens import Token
 from fetcher.providers.azure.transport import Transport
 from fetcher.providers.azure.wanted import Object, Parameters, Reference
+from fetcher.together import all_of
 from fetcher.tokens import Tokens
 from keyferry.errors import ProviderUnavailable
 

@@ -9,17 +9,17 @@ from typing import Any, TypeVar
 
 from azure.core.exceptions import AzureError
 
+from fetcher.accesstoken import Token
 from fetcher.providers.azure.clients import Clients
 from fetcher.providers.azure.contents import Value
 from fetcher.providers.azure.exchange import Exchange
 from fetcher.providers.azure.faults import TokenRefused, explain
 from fetcher.providers.azure.identity import Identity
 from fetcher.providers.azure.keys import KeyMaterialError
-from fetcher.providers.azure.retrying import retried
 from fetcher.providers.azure.settings import AzureSettings
-from fetcher.providers.azure.tokens import Token
 from fetcher.providers.azure.transport import Transport
 from fetcher.providers.azure.wanted import Object, Parameters, Reference
+from fetcher.retrying import retried
 from fetcher.tokens import Tokens
 from keyferry.errors import KeyferryError, ProviderError, ProviderUnavailable, SecretNotFound
 

@@ -7,7 +7,7 @@ import binascii
 import json
 from typing import Any
 
-from fetcher.providers.gcp.document import DocumentError, Scalar, read
+from fetcher.document import DocumentError, Scalar, read
 from fetcher.providers.gcp.parameters import Wanted
 from fetcher.providers.gcp.resources import shown
 from keyferry.errors import InvalidSecretProviderClass, SecretNotFound

@@ -14,12 +14,12 @@ from typing import Any
 
 import jwt
 
+from fetcher.accesstoken import Token
 from fetcher.providers.gcp import own, refusals
 from fetcher.providers.gcp.identity import Identity, KeyIdentity, OwnIdentity, PodIdentity
 from fetcher.providers.gcp.rest import Answer, Rest
-from fetcher.providers.gcp.retrying import retried
 from fetcher.providers.gcp.settings import GcpSettings
-from fetcher.providers.gcp.tokens import Token
+from fetcher.retrying import retried
 from keyferry.errors import AccessDenied, ProviderUnavailable
 
 SCOPE = "https://www.googleapis.com/auth/cloud-platform"

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 
+from fetcher.accesstoken import Token
 from fetcher.provider import ProviderRequest, Secret
 from fetcher.providers.gcp.channels import Channels
 from fetcher.providers.gcp.contents import contents
@@ -21,7 +22,6 @@ from fetcher.providers.gcp.reading import Access, Payload, Reader
 from fetcher.providers.gcp.refusals import NO_AUTH
 from fetcher.providers.gcp.resources import Resource
 from fetcher.providers.gcp.settings import GcpSettings
-from fetcher.providers.gcp.tokens import Token
 from fetcher.tokens import Tokens
 from keyferry.errors import AccessDenied, KeyferryError, ProviderUnavailable
 from keyferry.settings import SettingsError

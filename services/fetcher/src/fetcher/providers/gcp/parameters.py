@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from fetcher.document import NOTHING, DocumentError, Scalar, Value, read
 from fetcher.provider import Problems
-from fetcher.providers.gcp.document import NOTHING, DocumentError, Scalar, Value, read
 from fetcher.providers.gcp.resources import Resource, resource, shown
 
 log = logging.getLogger(__name__)

@@ -10,14 +10,14 @@ from typing import Any
 import google_crc32c
 import grpc
 
+from fetcher.accesstoken import Token
 from fetcher.providers.gcp.channels import Channels
 from fetcher.providers.gcp.exchange import Exchange
 from fetcher.providers.gcp.faults import TokenRefused, explain
 from fetcher.providers.gcp.identity import Identity
 from fetcher.providers.gcp.resources import SECRET, Resource
-from fetcher.providers.gcp.retrying import retried
 from fetcher.providers.gcp.settings import GcpSettings
-from fetcher.providers.gcp.tokens import Token
+from fetcher.retrying import retried
 from fetcher.tokens import Tokens
 from keyferry.errors import KeyferryError, ProviderUnavailable
 

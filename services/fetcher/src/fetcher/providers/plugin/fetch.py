@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
 
 import grpc
 import grpc.aio
 from google.protobuf.message import DecodeError
 
-from fetcher.provider import ProviderRequest, Secret
+from fetcher.provider import ProviderRequest, Scope, Secret
 from fetcher.providers.plugin.answers import secrets
 from fetcher.providers.plugin.connection import Connection
 from fetcher.providers.plugin.faults import failed
@@ -83,10 +82,12 @@ class Client:
 class Plugin:
     """The provider of one name; as cheap as the name."""
 
-    sees_pod: ClassVar[bool] = True
-
     name: str
     client: Client = field(repr=False)
+
+    def scope(self, _parameters: Mapping[str, str]) -> Scope:
+        """See `fetcher.provider.Scoped`: a plugin is told which pod asks."""
+        return Scope(by_pod=True)
 
     async def fetch(self, request: ProviderRequest) -> Sequence[Secret]:
         """See `fetcher.provider.Provider`."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import yaml
 
+LONGEST = 256 * 1024  # characters; etcd itself refuses classes above 1.5 MiB
 _MAX_DEPTH = 32
 _MAX_NODES = 20_000  # with every use of an alias counted, so that a few lines cannot stand for millions of values
 _TAG = "tag:yaml.org,2002:"
@@ -53,12 +54,13 @@ Value = Scalar | list["Value"] | dict[str, "Value"]
 NOTHING = Scalar("", "null")
 
 
-def read(text: str, *, longest: int) -> Value:
+def read(text: str, *, longest: int = LONGEST, deepest: int = _MAX_DEPTH) -> Value:
     """The document.
 
     Args:
         text: YAML, one document.
         longest: Characters that it may have.
+        deepest: Lists and mappings in one another.
 
     Raises:
         DocumentError: it is none, too long, too deep, or has unusual keys or tags.
@@ -67,7 +69,7 @@ def read(text: str, *, longest: int) -> Value:
         raise DocumentError(f"is {len(text)} characters long: {longest} are the most")
     problem = ""
     try:
-        _check_depth(text)
+        _check_depth(text, deepest)
         node = yaml.compose(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
@@ -76,28 +78,28 @@ def read(text: str, *, longest: int) -> Value:
         problem = "is not valid YAML: it holds characters that YAML does not allow"
     if problem:  # outside the block: the parser's error quotes the text
         raise DocumentError(problem)
-    return _value(node, 0, iter(range(_MAX_NODES))) if node else NOTHING
+    return _value(node, deepest, iter(range(_MAX_NODES))) if node else NOTHING
 
 
-def _check_depth(text: str) -> None:
+def _check_depth(text: str, deepest: int) -> None:
     # libyaml composes by recursion in C: a few thousand brackets would end the process. Its event stream does not.
     depth = 0
     for event in yaml.parse(text, Loader=_Loader):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if depth > _MAX_DEPTH:
-            raise DocumentError(f"is nested deeper than {_MAX_DEPTH} levels")
+        if depth > deepest:
+            raise DocumentError(f"is nested deeper than {deepest} levels")
 
 
 def _value(node: yaml.Node, depth: int, room: Iterator[int]) -> Value:
-    if next(room, None) is None or depth > _MAX_DEPTH:
-        raise DocumentError(f"stands for more than {_MAX_NODES} values, or nests deeper than {_MAX_DEPTH} levels")
+    if next(room, None) is None or depth < 0:
+        raise DocumentError(f"stands for more than {_MAX_NODES} values, or nests too deep where it refers to itself")
     kind = node.tag.removeprefix(_TAG)
     if isinstance(node, yaml.ScalarNode) and kind in _KINDS:
         return Scalar(node.value, kind)
     if isinstance(node, yaml.SequenceNode) and kind == "seq":
-        return [_value(item, depth + 1, room) for item in node.value]
+        return [_value(item, depth - 1, room) for item in node.value]
     if isinstance(node, yaml.MappingNode) and kind == "map":
-        return _mapping(node, depth + 1, room)
+        return _mapping(node, depth - 1, room)
     raise _at(node, "has a tag that is not supported")
 
 

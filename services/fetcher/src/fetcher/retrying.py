@@ -1,4 +1,4 @@
-"""Tries again where Azure may only have been busy: a few times, after random pauses, never past the deadline."""
+"""Tries again where a backend may only have been busy: a few times, after random pauses, never past the deadline."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _random = random.SystemRandom()  # many fetchers see the same outage begin; they
 
 
 async def retried(call: Callable[[], Awaitable[T]], *, attempts: int, seconds_left: Callable[[], float]) -> T:
-    """What the call gives, or its last error. The SDK's own retries would sleep through the deadline.
+    """What the call gives, or its last error. SDKs' own retries would sleep through the deadline.
 
     Args:
         call: Raises ProviderUnavailable where another try may help.

@@ -10,19 +10,27 @@ from keyferry.errors import KeyferryError, ProviderError
 
 T = TypeVar("T")
 
+AT_ONCE = 64
 
-async def all_of(jobs: Iterable[Awaitable[T]]) -> list[T]:
+
+async def all_of(jobs: Iterable[Awaitable[T]], *, at_once: int = AT_ONCE) -> list[T]:
     """Every job's result, in order.
+
+    Args:
+        jobs: What to run.
+        at_once: How many of them at the same time: one class must not take a backend, or all our threads, for itself.
 
     Raises:
         KeyferryError: one for all that failed, once all have ended.
     """
+    slots = asyncio.Semaphore(at_once)
 
     async def run(job: Awaitable[T]) -> T | KeyferryError:
-        try:
-            return await job
-        except KeyferryError as error:
-            return error
+        async with slots:
+            try:
+                return await job
+            except KeyferryError as error:
+                return error
 
     try:
         async with asyncio.TaskGroup() as tasks:
