@@ -13,6 +13,7 @@ KeyferryError
 ├── KubernetesUnavailable         the API server does not answer
 ├── BusUnavailable                NATS is away
 ├── BusFull                       the request stream takes no more
+├── StoreUnavailable              Redis is away
 ├── RequestExpired                nobody answered in time
 ├── VolumeBusy                    another operation on this volume is under way
 ├── VolumeConflict                the volume is published with other arguments
@@ -153,6 +154,14 @@ class BusFull(KeyferryError):
     code = "RESOURCE_EXHAUSTED"
     reason = "BusFull"
     retry_after = 5.0
+
+
+class StoreUnavailable(KeyferryError):
+    """Redis cannot be reached, does not answer in time, or refuses."""
+
+    code = "UNAVAILABLE"
+    reason = "StoreUnavailable"
+    retry_after = 1.0
 
 
 class RequestExpired(KeyferryError):

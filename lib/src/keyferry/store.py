@@ -1,0 +1,214 @@
+"""The only place that speaks Redis (or Valkey): scripts and commands that never wait long, bytes in and out.
+
+Nothing may hang on Redis: a call has `CALL_SECONDS`, and after one that failed all calls are refused at once until a
+probe in the background has found the server well again. So an outage costs each caller one short wait at most.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from hashlib import sha1
+from typing import Any
+from urllib.parse import urlsplit
+
+import redis.asyncio as redis
+from prometheus_client import Counter, Gauge
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from keyferry.errors import StoreUnavailable
+
+log = logging.getLogger(__name__)
+
+CONNECTED = Gauge("keyferry_store_connected", "1 while Redis answers.")
+FAILURES = Counter("keyferry_store_failures_total", "Calls to Redis that failed, by what went wrong.", ["error"])
+
+CALL_SECONDS = 1.0  # a content of 4 MiB passes in a tenth of it
+PROBE_SECONDS = 1.0  # between two probes of a server that is away
+_QUIET_SECONDS = 5.0  # between two probes of a server that is well: the gauge must not need traffic to be true
+_CONNECTIONS = 32
+_SCHEMES = ("redis", "rediss")
+_GONE = (RedisConnectionError, RedisTimeoutError, TimeoutError, OSError)
+
+Argument = bytes | str | int
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A Lua script: all of what it does happens at once, for every client of the server."""
+
+    text: str
+    sha: str
+
+
+def script(text: str) -> Script:
+    """A script to `Store.run`; loaded where it is first needed, again after a flush or a restart."""
+    return Script(text, sha1(text.encode(), usedforsecurity=False).hexdigest())  # the protocol's name for it
+
+
+def store_url(text: str) -> str:
+    """A setting: where Redis is, such as ``rediss://user:password@host:6379/0``."""
+    parts = urlsplit(text)
+    if parts.scheme not in _SCHEMES or not parts.hostname:
+        raise ValueError("is no Redis URL: write redis://host:6379/0, or rediss:// for TLS")
+    redis.ConnectionPool.from_url(text)  # ValueError on what else is malformed
+    return text
+
+
+class Store:
+    """A connection to Redis; made by `connect_store`. Without a client it is a store that is always away."""
+
+    def __init__(self, client: redis.Redis | None) -> None:
+        self._client = client
+        self._slots = asyncio.Semaphore(_CONNECTIONS)
+        self._answers = False
+        self._said = ""
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether calls are tried; false from a failed one until a probe has succeeded."""
+        return self._answers
+
+    async def run(self, wanted: Script, keys: Sequence[Argument], args: Sequence[Argument] = ()) -> Any:
+        """Run a script; as one command, its own text only if the server does not have it.
+
+        Args:
+            wanted: Which.
+            keys: The keys that it touches.
+            args: What else it is told.
+
+        Returns:
+            What it returns: bytes, integers, None, and lists of them.
+
+        Raises:
+            StoreUnavailable: not run, or not known to have run.
+        """
+        try:
+            return await self._tried("EVALSHA", wanted.sha, len(keys), *keys, *args)
+        except NoScriptError:
+            return await self.call("EVAL", wanted.text, len(keys), *keys, *args)
+
+    async def call(self, *command: Argument) -> Any:
+        """Run one command.
+
+        Raises:
+            StoreUnavailable: not run, or not known to have run.
+        """
+        try:
+            return await self._tried(*command)
+        except NoScriptError:
+            raise self._refused("NOSCRIPT") from None
+
+    async def watch(self) -> None:
+        """Probe the server for ever; belongs into a task."""
+        while True:
+            await asyncio.sleep(_QUIET_SECONDS if self._answers else PROBE_SECONDS)
+            await self.probe()
+
+    async def probe(self) -> None:
+        """Find out whether the server answers."""
+        if self._client is None:
+            return
+        with suppress(StoreUnavailable):
+            await self._within("PING")
+            if not self._answers:
+                self._answers = True
+                CONNECTED.set(1)
+                log.info("Redis answers")
+                self._said = ""
+
+    async def _tried(self, *command: Argument) -> Any:
+        if not self._answers:
+            raise _away()
+        async with self._slots:
+            if not self._answers:  # it went away while we waited for a connection
+                raise _away()
+            return await self._within(*command)
+
+    async def _within(self, *command: Argument) -> Any:
+        assert self._client is not None  # noqa: S101 - without one, nothing has ever answered
+        try:
+            async with asyncio.timeout(CALL_SECONDS):
+                return await self._client.execute_command(*command)  # type: ignore[no-untyped-call]
+        except NoScriptError:
+            raise
+        except _GONE as error:
+            raise await self._lost(error) from None
+        except ResponseError as error:
+            raise self._refused(_code(error)) from None
+        except RedisError as error:
+            raise self._refused(type(error).__name__) from None
+
+    async def _lost(self, error: Exception) -> StoreUnavailable:
+        name = type(error).__name__
+        FAILURES.labels(name).inc()
+        self._answers = False
+        CONNECTED.set(0)
+        if name != self._said:  # an outage is one line, not one a second
+            log.warning("Redis does not answer (%s); going on without it", name)
+        self._said = name
+        if self._client is not None:
+            # Connections that were idle are as dead; without this, each would fail once more when the server is back.
+            await self._client.connection_pool.disconnect(inuse_connections=False)
+        return _away()
+
+    def _refused(self, code: str) -> StoreUnavailable:
+        FAILURES.labels(code).inc()
+        if code != self._said:
+            log.warning("Redis refuses (%s)", code)
+        self._said = code
+        return StoreUnavailable(f"Redis refuses ({code}): see its log, its memory limit and the rights of our user")
+
+
+@asynccontextmanager
+async def connect_store(url: str, *, name: str) -> AsyncIterator[Store]:
+    """A store for as long as the block lasts, whether or not the server is there at its beginning.
+
+    Args:
+        url: As `store_url` takes it; empty for none: every call then raises `StoreUnavailable`.
+        name: Shown by the server.
+    """
+    if not url:
+        yield Store(None)
+        return
+    pool = redis.ConnectionPool.from_url(
+        url,
+        max_connections=_CONNECTIONS + 1,  # one for the probe
+        client_name=f"keyferry-{name}",
+        protocol=2,
+        driver_info=None,  # one round trip less for each connection
+        retry=Retry(NoBackoff(), 0),
+        socket_connect_timeout=CALL_SECONDS,
+        socket_timeout=None,  # asyncio.timeout is over everything
+    )
+    client = redis.Redis(connection_pool=pool)
+    client.response_callbacks.clear()  # what the server said, not what the library makes of it
+    store = Store(client)
+    await store.probe()
+    watching = asyncio.create_task(store.watch())
+    try:
+        yield store
+    finally:
+        watching.cancel()
+        with suppress(asyncio.CancelledError):
+            await watching
+        CONNECTED.set(0)
+        await client.aclose()
+        await pool.disconnect()
+
+
+def _away() -> StoreUnavailable:
+    return StoreUnavailable("Redis does not answer: check the server, its URL and the network")
+
+
+def _code(error: Exception) -> str:
+    """The library's name for it, or the first word of Redis' answer, such as READONLY; the rest may quote a value."""
+    first = str(error).partition(" ")[0]
+    return first if type(error) is ResponseError and first.isupper() and first.isalpha() else type(error).__name__
