@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +12,11 @@ from typing import Any
 from keyferry.kube import Kube, connect
 from keyferry.testing import services
 from keyferry.testing.aws import aws_server
+from keyferry.testing.azure import AzureEmulator
+from keyferry.testing.demo.clouds import GKE
 from keyferry.testing.demo.progress import Progress
 from keyferry.testing.demo.together import in_thread, together
+from keyferry.testing.gcp import GcpEmulator
 from keyferry.testing.nats import nats_server
 from keyferry.testing.openbao import openbao_server
 from keyferry.testing.otlp import Otlp, otlp_receiver
@@ -35,12 +38,21 @@ class Base:
         kube: The administrator's client.
         otlp: Receives the services' traces.
         aws: Stands before the AWS emulator and counts.
+        azure: Entra ID and Key Vault, in this process.
+        google: Secret Manager and its identities, in this process.
     """
 
     stack: Stack
     kube: Kube
     otlp: Otlp
     aws: CountingProxy
+    azure: AzureEmulator
+    google: GcpEmulator
+
+    @property
+    def environ(self) -> Mapping[str, str]:
+        """What has a fetcher find the clouds here."""
+        return {"AWS_ENDPOINT_URL": self.aws.url, **self.azure.environ(), **self.google.environ()}
 
 
 @dataclass(frozen=True)
@@ -79,6 +91,8 @@ async def servers(directory: Path, progress: Progress) -> AsyncIterator[Base]:
             kube=await running.enter_async_context(connect(kube.kubeconfig, user_agent="keyferry-demo")),
             otlp=await running.enter_async_context(otlp_receiver()),
             aws=await running.enter_async_context(counting_proxy(aws.endpoint_url)),
+            azure=await running.enter_async_context(AzureEmulator()),
+            google=await running.enter_async_context(GcpEmulator(metadata=GKE)),
         )
 
 
@@ -98,7 +112,7 @@ async def keyferry(base: Base, progress: Progress) -> AsyncIterator[Keyferry]:
             return started
 
         fetcher, node = await together(
-            start("fetcher", stack.fetcher(**traces, AWS_ENDPOINT_URL=base.aws.url), "python -m fetcher"),
+            start("fetcher", stack.fetcher(**traces, **base.environ), "python -m fetcher"),
             start(f"node-driver of {NODE}", stack.node_driver(NODE, **traces), "python -m node_driver"),
         )
         yield Keyferry(fetcher, node)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from keyferry.testing.aws import KEY
 from keyferry.testing.demo.cluster import Base, Keyferry, processes
-from keyferry.testing.demo.guide import REGION
+from keyferry.testing.demo.values import REGION
 
 FILE = "env"
 

@@ -1,49 +1,30 @@
-"""What the guide sets up before a pod can mount: its manifests, its Vault commands, its AWS role and secrets."""
+"""What the guide sets up before a pod can mount: its manifests, its Vault commands, and each cloud's side."""
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from typing import Any
 
-import boto3
 import yaml
 
 from keyferry.kube import Json, Kube
-from keyferry.testing.aws import KEY, Aws
+from keyferry.testing.azure import TENANT
+from keyferry.testing.demo import clouds
 from keyferry.testing.demo.cluster import Base
 from keyferry.testing.demo.progress import Progress
 from keyferry.testing.demo.together import together
+from keyferry.testing.demo.values import ACCOUNT, NAMESPACE, Secrets
 from keyferry.testing.kubelet import csi_driver
 from keyferry.testing.openbao import OpenBao
 from keyferry.testing.stack import CRDS, KubeProcess
 
 EXAMPLES = CRDS.parent / "examples"
-NAMESPACE, ACCOUNT, REGION = "production", "app-service-account", "us-west-2"
-AUDIENCES = ("keyferry", "vault", "sts.amazonaws.com", "")
+MANIFESTS = tuple(f"{name}-secret-provider.yaml" for name in ("vault", "aws", "azure", "gcp"))
+AUDIENCES = ("keyferry", "vault", "sts.amazonaws.com", "api://AzureADTokenExchange", clouds.POOL, "")
 """The last is the API server's own."""
 
 _CLASSES = f"/apis/secrets-store.csi.x-k8s.io/v1/namespaces/{NAMESPACE}/secretproviderclasses"
-_VAULT_ADDRESS = "http://vault.vault.svc:8200"  # in the guide's manifest
-
-
-@dataclass(frozen=True)
-class Secrets:
-    """Throw-away values, new in each run."""
-
-    database: str = field(default_factory=lambda: f"vault-password-{secrets.token_hex(4)}")
-    token: str = field(default_factory=lambda: f"vault-token-{secrets.token_hex(4)}")
-    password: str = field(default_factory=lambda: f"aws-password-{secrets.token_hex(4)}")
-    api_key: str = field(default_factory=lambda: f"aws-key-{secrets.token_hex(4)}")
-
-    @property
-    def files(self) -> Mapping[str, Mapping[str, str]]:
-        """What the volume of each class must hold, by file."""
-        return {
-            "vault-secrets": {"api-token": self.token, "db-password": self.database},
-            "aws-secrets": {"api-key": self.api_key, "db-password": self.password},
-        }
+_VAULT_ADDRESS, _TENANT = "http://vault.vault.svc:8200", "your-tenant-id"  # in the guide's manifests
 
 
 async def set_up(base: Base, values: Secrets, progress: Progress) -> None:
@@ -51,7 +32,7 @@ async def set_up(base: Base, values: Secrets, progress: Progress) -> None:
     stack = base.stack
     await together(
         _vault(stack.openbao, stack.kube, base.kube, values, progress),
-        _aws_and_manifests(base, values, progress),
+        _clouds_and_manifests(base, values, progress),
     )
 
 
@@ -71,42 +52,34 @@ async def _vault(bao: OpenBao, api: KubeProcess, kube: Kube, values: Secrets, pr
         }
         await bao.write("auth/kubernetes/role/app-role", role)
         await bao.allow_read("app-policy", "secret/data/myapp/*")
-        await bao.put("myapp/database", {"password": values.database})
-        await bao.put("myapp/api", {"token": values.token})
+        await bao.put("myapp/database", {"password": values["vault-secrets", "db-password"]})
+        await bao.put("myapp/api", {"token": values["vault-secrets", "api-token"]})
         item.detail = "auth/kubernetes, app-role, two secrets"
 
 
-async def _aws_and_manifests(base: Base, values: Secrets, progress: Progress) -> None:
-    """The manifests need the role's name for the service account."""
-    with progress.item("AWS's side of the guide", needs=[base.stack.aws.process]) as item:
-        arn = await _aws(base.stack.aws, await _issuer(base.kube), values)
-        item.detail = "role for the account (IRSA), two secrets"
-    with progress.item("the guide's two manifests", needs=[base.stack.kube.process]) as item:
-        account = {"name": ACCOUNT, "annotations": {"eks.amazonaws.com/role-arn": arn}}
+async def _clouds_and_manifests(base: Base, values: Secrets, progress: Progress) -> None:
+    """The service account's annotations need the role's name."""
+    with progress.item("the clouds' side of the guide", needs=[base.stack.aws.process]) as item:
+        issuer = await clouds.trust(base.kube, base.azure, base.google)
+        role = await clouds.fill_aws(base.stack.aws, issuer, values)
+        clouds.fill_azure(base.azure, values)
+        clouds.fill_google(base.google, values)
+        item.detail = "a role, an application, a member; seven objects"
+    with progress.item("the guide's four manifests", needs=[base.stack.kube.process]) as item:
+        annotations = {"eks.amazonaws.com/role-arn": role, "azure.workload.identity/client-id": clouds.CLIENT}
+        account = {"name": ACCOUNT, "annotations": annotations}
         await base.kube.post("/api/v1/namespaces", {"metadata": {"name": NAMESPACE}})
         await base.kube.post(f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts", {"metadata": account})
         await base.kube.post("/apis/storage.k8s.io/v1/csidrivers", csi_driver(*AUDIENCES))
-        for name in ("vault-secret-provider.yaml", "aws-secret-provider.yaml"):
+        for name in MANIFESTS:
             await base.kube.post(_CLASSES, manifest(name, base.stack.openbao.address))
         item.detail = "SecretProviderClasses, as in deploy/examples"
 
 
-async def _issuer(kube: Kube) -> str:
-    discovery = await kube.get("/.well-known/openid-configuration")
-    return str(discovery["issuer"]) if discovery else ""
-
-
-async def _aws(emulator: Aws, issuer: str, values: Secrets) -> str:
-    session = boto3.session.Session(KEY, KEY, region_name=REGION)
-    aws = replace(emulator, region=REGION, _session=session)
-    await aws.create_secret("my-app-db-password", values.password)
-    await aws.create_secret("my-app-api-key", values.api_key)
-    return await aws.create_role("app", issuer=issuer, subject=f"system:serviceaccount:{NAMESPACE}:{ACCOUNT}")
-
-
 def manifest(name: str, vault_address: str) -> Any:
-    """A manifest of the guide, unchanged but for Vault's address."""
-    return yaml.safe_load((EXAMPLES / name).read_text().replace(_VAULT_ADDRESS, vault_address))
+    """A manifest of the guide, unchanged but for Vault's address and the number of the Azure tenant."""
+    text = (EXAMPLES / name).read_text()
+    return yaml.safe_load(text.replace(_VAULT_ADDRESS, vault_address).replace(_TENANT, TENANT))
 
 
 def replica(deployment: Json, number: int, *, node: str, classes: Mapping[str, str]) -> Json:

@@ -1,4 +1,4 @@
-"""What kubelet does for a pod that mounts the guide's two classes, and what it finds afterwards."""
+"""What kubelet does for a pod that mounts the guide's four classes, and what it finds afterwards."""
 
 from __future__ import annotations
 
@@ -15,13 +15,11 @@ from keyferry.proto.csi.v1 import csi_pb2
 from keyferry.testing.demo import volume
 from keyferry.testing.demo.cluster import NODE, Base, Keyferry
 from keyferry.testing.demo.failure import Failure
-from keyferry.testing.demo.guide import AUDIENCES, EXAMPLES, NAMESPACE, replica
+from keyferry.testing.demo.guide import AUDIENCES, EXAMPLES, replica
 from keyferry.testing.demo.mounted import mounted_below
 from keyferry.testing.demo.progress import Item, Progress
+from keyferry.testing.demo.values import CLASSES, NAMESPACE
 from keyferry.testing.kubelet import Kubelet, call
-
-CLASSES = {"vault-store": "vault-secrets", "secrets-store": "aws-secrets"}
-"""The classes by volume; the second is that of the guide's Deployment."""
 
 _SECONDS = 30.0  # kubelet waits two minutes; whoever looks on need not
 
@@ -50,7 +48,7 @@ class Mounting:
         return made
 
     async def publish(self, pod: Json, expected: Mapping[str, Mapping[str, str]]) -> dict[str, Path]:
-        """Publish both volumes of a pod, and make sure of what they hold.
+        """Publish the volumes of a pod, and make sure of what they hold.
 
         Args:
             pod: Made by `pod`.
@@ -79,7 +77,7 @@ class Mounting:
         return targets
 
     async def unpublish(self, pod: Json) -> None:
-        """Unpublish both volumes of a pod."""
+        """Unpublish the volumes of a pod."""
         for name, class_name in CLASSES.items():
             with self._item(pod, class_name) as item:
                 await self._kubelet.unpublish(pod, volume=name)

@@ -11,9 +11,10 @@ from rich.text import Text
 from keyferry.kube import Json
 from keyferry.testing.demo import calls, volume
 from keyferry.testing.demo.cluster import Base, Keyferry, keyferry, servers
-from keyferry.testing.demo.guide import Secrets, set_up
+from keyferry.testing.demo.guide import set_up
 from keyferry.testing.demo.mounting import Mounting
 from keyferry.testing.demo.progress import INDENT, Progress
+from keyferry.testing.demo.values import Secrets
 from keyferry.testing.otlp import Otlp, Span
 from keyferry.testing.waterfall import waterfall
 
@@ -35,7 +36,7 @@ async def tell(directory: Path, progress: Progress, *, keep: Keep | None = None)
     """
     values = Secrets()
     async with AsyncExitStack() as running:
-        progress.step("Start the servers, each a process of its own on a free port")
+        progress.step("Start the servers, each a process of its own on a free port (those of Azure and Google are in this one)")
         base = await running.enter_async_context(servers(directory, progress))
         progress.step("Start Keyferry, and set up what the guide sets up")
         services = await running.enter_async_context(keyferry(base, progress))
@@ -56,7 +57,7 @@ async def tell(directory: Path, progress: Progress, *, keep: Keep | None = None)
 async def _mount_and_show(mounting: Mounting, values: Secrets) -> list[Json]:
     progress, base = mounting.progress, mounting.base
     before = calls.asked(base)
-    progress.step("Mount both classes in a pod, as kubelet does; the time is what kubelet waits for")
+    progress.step("Mount the guide's four classes in a pod, as kubelet does; the time is what kubelet waits for")
     first = await mounting.pod(1)
     targets = await mounting.publish(first, values.files)
     after_first = calls.asked(base)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import grp
 import pwd
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from rich.text import Text
@@ -60,8 +60,11 @@ def contents(root: Path) -> Mapping[str, str]:
 
 
 def shown(files: Mapping[str, str]) -> Text:
-    """What ``cat`` would show of each file."""
+    """What ``cat`` would show of each file; of several lines, the first and how many there are."""
     width = max(len(name) for name in files)
-    return Text("\n").join(
-        Text.assemble(("cat ", "dim"), f"{name:<{width}}  ", (value, "yellow")) for name, value in files.items()
-    )
+    return Text("\n").join(_cat(f"{name:<{width}}", value.splitlines()) for name, value in files.items())
+
+
+def _cat(name: str, lines: Sequence[str]) -> Text:
+    more = f"  and {len(lines) - 1} more lines" if len(lines) > 1 else ""
+    return Text.assemble(("cat ", "dim"), f"{name}  ", (lines[0], "yellow"), (more, "dim"))
