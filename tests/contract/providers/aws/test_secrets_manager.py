@@ -27,7 +27,8 @@ async def test_a_secret_is_read_by_name(provider: Provider, account: Any, strict
     (found,) = await provider.fetch(account.request(secret(account.name("db"))))
 
     file = f"{account.pod.namespace}_db"
-    assert found == Secret(path=file, contents=b"new", object_id=file, version=version, mode=None)
+    source = f"secretsmanager/{account.name('db')}"
+    assert found == Secret(path=file, contents=b"new", object_id=file, version=version, source=source)
     assert b"new" not in repr(found).encode()
 
 

@@ -6,7 +6,7 @@ import pytest
 from fetcher.provider import ProviderRequest
 from fetcher.providers.aws.clients import Credentials
 from fetcher.providers.aws.credentials import CredentialCache, Identity, identify, session_name
-from fetcher.providers.aws.secretsmanager import BatchDenials
+from fetcher.providers.aws.denials import Denials
 from keyferry.errors import KeyferryError, ProviderUnavailable
 from keyferry.resources import Pod
 
@@ -156,7 +156,7 @@ def test_pod_identity_ignores_the_role_annotation() -> None:
 
 def test_a_denial_of_batches_is_forgotten_after_ten_minutes(clock: Clock) -> None:
     """Once the policy allows batches they must be used without a restart."""
-    denials = BatchDenials(clock)
+    denials = Denials(clock)
     denials.add(WEB)
     assert denials.holds(WEB)
     assert not denials.holds(replace(WEB, role="other"))

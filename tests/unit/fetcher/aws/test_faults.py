@@ -1,8 +1,8 @@
 import pytest
 from botocore.exceptions import ClientError, ConnectTimeoutError
 
-from fetcher.providers.aws.faults import from_code, from_sdk, raise_worst
-from keyferry.errors import AccessDenied, ProviderUnavailable, RateLimited, SecretNotFound
+from fetcher.providers.aws.faults import from_code, from_sdk
+from keyferry.errors import ProviderUnavailable, RateLimited
 
 
 def test_a_code_that_is_no_code_is_replaced_by_the_status() -> None:
@@ -26,16 +26,3 @@ def test_network_errors_are_outages_named_by_their_kind() -> None:
     """The name says whether it was connecting or waiting; the URL stays out."""
     fault = from_sdk(ConnectTimeoutError(endpoint_url="https://canary"))
     assert (fault.explain("reading").message, fault.kind) == ("reading: ConnectTimeoutError", ProviderUnavailable)
-
-
-def test_what_only_a_person_can_mend_goes_before_what_passes() -> None:
-    """A missing secret beside a throttled one fails the mount for good; all missing ones are named."""
-    errors = [RateLimited("slow"), SecretNotFound("a"), SecretNotFound("b"), AccessDenied("c"), SecretNotFound("a")]
-    with pytest.raises(SecretNotFound) as worst:
-        raise_worst(errors)
-    assert (worst.value.message, str(worst.value)) == ("a; b", "a; b")
-
-
-def test_no_error_raises_nothing() -> None:
-    """Success is quiet."""
-    raise_worst([])

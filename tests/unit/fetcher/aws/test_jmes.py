@@ -19,7 +19,7 @@ def extracted(value: bytes, path: str, **more: str) -> list[Secret]:
         {"objectName": "s", "objectType": "secretsmanager", "jmesPath": [{"path": path, "objectAlias": "part"}], **more}
     )
     (only,) = parse({"objects": f"[{entry}]"}, default_region="eu-west-1").objects
-    return list(files(only, Value(value, "v1")))
+    return list(files(only, Value(value, "v1", "secretsmanager/s")))
 
 
 def test_a_part_is_a_file_beside_the_whole() -> None:
@@ -27,7 +27,7 @@ def test_a_part_is_a_file_beside_the_whole() -> None:
     whole, part = extracted(b'{"user": {"name": "ann"}}', "user.name", filePermission="0400")
     assert (whole.path, whole.contents, whole.mode) == ("s", b'{"user": {"name": "ann"}}', 0o400)
     assert (part.path, part.contents, part.mode) == ("part", b"ann", 0o400)
-    assert {(each.object_id, each.version) for each in (whole, part)} == {("s", "v1")}
+    assert {(each.object_id, each.version, each.source) for each in (whole, part)} == {("s", "v1", "secretsmanager/s")}
 
 
 @pytest.mark.parametrize("path", ['"pass-word"', '\n  "pass-word"\n'])

@@ -231,11 +231,11 @@ def test_objects_that_are_no_list_of_objects_are_refused(objects: str) -> None:
 def test_a_yaml_bomb_is_refused_quickly() -> None:
     """Neither merge keys nor aliases may multiply a small text into a large structure."""
     merges = "- &a0 {k: v}\n" + "".join(f"- &a{i} {{<<: [*a{i - 1}, *a{i - 1}]}}\n" for i in range(1, 60))
-    assert "objects[0].objectName must be specified" in refusal(merges)
+    assert refusal(merges).startswith("objects stands for more than")
     many = "[" + ",".join(["{path: x, objectAlias: y}"] * 1000) + "]"
     aliases = f"- &o {{{NAME}, jmesPath: {many}}}\n" + "- *o\n" * 1000
-    assert "objects has more than 2000 entries" in refusal(aliases)
-    assert "objects is longer than" in refusal("#" * 300_000)
+    assert refusal(aliases).startswith("objects stands for more than")
+    assert refusal("#" * 300_000) == "objects is 300000 characters long: 262144 are the most"
 
 
 def test_all_problems_are_told_at_once() -> None:

@@ -11,7 +11,7 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -72,10 +72,11 @@ class _DeadlinePassed(Exception):
 class Clients:
     """All clients of the process, with the threads that wait for AWS."""
 
-    def __init__(self, settings: AwsSettings) -> None:
+    def __init__(self, settings: AwsSettings, clock: Callable[[], float] = time.time) -> None:
         # At DEBUG botocore logs tokens as it sends them and secrets as they arrive.
         logging.getLogger("botocore").setLevel(logging.INFO)
         self._settings = settings
+        self._clock = clock
         self._session = botocore.session.Session()
         self._clients: OrderedDict[tuple[str, str], Any] = OrderedDict()
         self._lock = Lock()
@@ -103,7 +104,7 @@ class Clients:
         )
         try:
             # The thread itself ends with its attempt at the latest: the handler below grants no further one.
-            async with asyncio.timeout(_left(deadline)):
+            async with asyncio.timeout(self._left(deadline)):
                 found: Mapping[str, Any] = await answer
                 return found
         except TimeoutError:
@@ -168,15 +169,18 @@ class Clients:
             aws_secret_access_key="unused",  # noqa: S106 - as above
         )
         if service != "sts":
-            client.meta.events.register_last(f"request-created.{service}", _signer(service, region))
+            client.meta.events.register_last(f"request-created.{service}", _signer(service, region, self._clock))
         return client
 
+    def _left(self, deadline: float) -> float | None:
+        return None if deadline == float("inf") else max(0.0, deadline - self._clock())
 
-def _signer(service: str, region: str) -> Any:
+
+def _signer(service: str, region: str, clock: Callable[[], float]) -> Any:
     def sign(request: AWSRequest, **_: object) -> None:
         """Sign one attempt; botocore makes a new request for each."""
         call = _call.get()
-        if call.deadline <= time.time():
+        if call.deadline <= clock():
             raise _DeadlinePassed
         if call.credentials is None:
             raise NoCredentialsError
@@ -184,7 +188,3 @@ def _signer(service: str, region: str) -> Any:
         SigV4Auth(keys, service, region).add_auth(request)
 
     return sign
-
-
-def _left(deadline: float) -> float | None:
-    return None if deadline == float("inf") else max(0.0, deadline - time.time())

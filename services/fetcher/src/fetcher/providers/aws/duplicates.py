@@ -14,6 +14,8 @@ def check(objects: Sequence[Object], problems: Problems) -> None:
     named: set[tuple[str, str, str]] = set()
     taken: set[str] = set()
     for found in objects:
+        if found.selection:  # what it stands for is not known yet, and its alias is a folder
+            continue
         name, label = found.wanted[0].name, found.wanted[0].label
         if name and (name, found.alias, label) in named:
             problems.add(f"{found.place}.objectName", _twice(name, found.alias, label))
@@ -48,7 +50,7 @@ def _twice(name: str, alias: str, label: str) -> str:
 
 def _check_directories(objects: Sequence[Object], problems: Problems) -> None:
     """A name cannot be a file and, because another file lies below it, a directory (only without path translation)."""
-    files = [(found.place, found.file) for found in objects]
+    files = [(found.place, found.file) for found in objects if not found.selection]
     files += [(extract.place, extract.file) for found in objects for extract in found.extracts]
     below: dict[str, str] = {}
     for place, file in files:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError, EndpointProviderError, InvalidRegionError
@@ -59,6 +58,9 @@ _BY_CODE: dict[str, type[KeyferryError]] = {
     **dict.fromkeys(
         (
             "IDPCommunicationError",
+            # Of a list that changed while it was read.
+            "InvalidNextToken",
+            "InvalidNextTokenException",
             "InternalFailure",
             "InternalServerError",
             "InternalServiceError",
@@ -69,7 +71,15 @@ _BY_CODE: dict[str, type[KeyferryError]] = {
         ProviderUnavailable,
     ),
     **dict.fromkeys(
-        ("InvalidParameterException", "ValidationException", "ValidationError"), InvalidSecretProviderClass
+        (
+            "InvalidParameterException",
+            "ValidationException",
+            "ValidationError",
+            "InvalidFilterKey",
+            "InvalidFilterOption",
+            "InvalidFilterValue",
+        ),
+        InvalidSecretProviderClass,
     ),
 }
 _HINTS = {
@@ -86,6 +96,7 @@ _CREDENTIALS_ARE_BAD = {
     "UnrecognizedClientException",
     "InvalidSignatureException",
 }
+_MAY_NOT_CALL = {"AccessDenied", "AccessDeniedException", "NotAuthorized"}
 _CODE = re.compile(r"[A-Za-z][A-Za-z0-9_.]{0,63}")
 _TOO_MANY_REQUESTS = 429
 _SERVER_ERROR = 500
@@ -116,13 +127,21 @@ class Fault(Exception):
         """Whether these credentials are of no use for anything any more."""
         return self.code in _CREDENTIALS_ARE_BAD
 
-    def explain(self, doing: str) -> KeyferryError:
+    @property
+    def means_no_permission(self) -> bool:
+        """Whether the identity may not call this at all, or not for this object."""
+        return self.code in _MAY_NOT_CALL
+
+    def explain(self, doing: str, *, needs: str = "") -> KeyferryError:
         """The error that the pod's owner reads.
 
         Args:
             doing: What was attempted, by whom.
+            needs: The IAM action that it takes, where that is not plain from the documentation's first pages.
         """
         hint = _HINTS.get(self.code)
+        if needs and self.means_no_permission:
+            hint = f"allow {needs} to it"
         message = f"{doing}: {hint} ({self.code})" if hint else f"{doing}: {self.code}"
         if self.kind is ProviderError:
             return ProviderError(message, code="FAILED_PRECONDITION", reason="ProviderError")
@@ -160,18 +179,3 @@ def from_code(code: str, status: int, retry_after: float | None = None) -> Fault
     if kind is None and status >= _SERVER_ERROR:
         kind = ProviderUnavailable
     return Fault(code, kind or ProviderError, retry_after)
-
-
-def raise_worst(errors: Sequence[KeyferryError]) -> None:
-    """Raise all errors of one class as one; those that only a person can mend go first.
-
-    Raises:
-        KeyferryError: of the class of the worst, with the messages of all of that class.
-    """
-    if not errors:
-        return
-    worst = min(errors, key=lambda error: error.retry_after is not None)
-    alike = [error for error in errors if type(error) is type(worst)]
-    worst.message = "; ".join(dict.fromkeys(error.message for error in alike))
-    worst.args = (worst.message,)
-    raise worst

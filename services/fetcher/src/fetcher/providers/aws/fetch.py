@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from fetcher.provider import ProviderRequest, Secret
-from fetcher.providers.aws import secretsmanager, ssm
-from fetcher.providers.aws.access import Access, all_of
+from fetcher.provider import Answer, ProviderRequest, Scope
+from fetcher.providers.aws.access import Access
+from fetcher.providers.aws.answers import answer
 from fetcher.providers.aws.clients import Clients, Credentials
 from fetcher.providers.aws.credentials import (
     POD_IDENTITY_AUDIENCE,
@@ -21,11 +21,15 @@ from fetcher.providers.aws.credentials import (
     assume_role,
     identify,
 )
+from fetcher.providers.aws.denials import Denials
 from fetcher.providers.aws.parameters import parse
 from fetcher.providers.aws.podidentity import AGENTS, Agent
+from fetcher.providers.aws.reading import Read, Reader
+from fetcher.providers.aws.regions import scope
+from fetcher.providers.aws.secretsmanager import Denied
 from fetcher.providers.aws.settings import AwsSettings
-from fetcher.providers.aws.values import Value, files
-from fetcher.providers.aws.wanted import SSM, Parameters
+from fetcher.providers.aws.wanted import Parameters
+from fetcher.together import all_of
 from keyferry.errors import KeyferryError, ProviderUnavailable, RateLimited
 
 log = logging.getLogger(__name__)
@@ -48,41 +52,40 @@ class Aws:
     def __init__(self, settings: AwsSettings, clock: Callable[[], float]) -> None:
         self._settings = settings
         self._clock = clock
-        self._clients = Clients(settings)
+        self._clients = Clients(settings, clock)
         self._credentials = CredentialCache(clock)
-        self._denials = secretsmanager.BatchDenials(clock)
+        self._denied = Denied(batch=Denials(clock), describe=Denials(clock))
         # A class is fetched again at every interval, mostly unchanged, and parsing takes longer than signing.
-        self._parse = lru_cache(_PARSED)(lambda items: parse(dict(items), default_region=settings.region))
+        self._parse = lru_cache(_PARSED)(lambda items, region: parse(dict(items), default_region=region))
 
-    async def fetch(self, request: ProviderRequest) -> Sequence[Secret]:
+    def scope(self, parameters: Mapping[str, str]) -> Scope:
+        """See `fetcher.provider.Scoped`."""
+        return scope(parameters, self._settings.region)
+
+    async def fetch(self, request: ProviderRequest) -> Answer:
         """All objects of the class; where two make the same file, the later one wins, as in upstream.
 
         Raises:
             InvalidSecretProviderClass: parameters are missing or malformed; all problems at once, before any call.
             SecretNotFound, AccessDenied, RateLimited, ProviderUnavailable, ProviderError: as AWS answered.
+            ContentTooLarge: an object is larger than the class allows, or a selection matches too many.
         """
-        parameters = self._parse(frozenset(request.parameters.items()))
+        parameters = self._parse(frozenset(request.parameters.items()), self._settings.region or request.region)
         token = request.token(POD_IDENTITY_AUDIENCE if parameters.use_pod_identity else STS_AUDIENCE)
         job = _Job(request, parameters, token)
         services = dict.fromkeys(each.service for each in parameters.objects)
-        values: dict[str, Value] = {}
+        reads: dict[str, list[Read]] = {}
         for found in await all_of(self._read_somewhere(job, service) for service in services):
-            values |= found
-        written: dict[str, Secret] = {}
-        for each in parameters.objects:
-            for secret in files(each, values[each.place]):
-                if secret.path in written:
-                    log.warning("two objects make the same file; the later one is kept", extra={"path": secret.path})
-                written[secret.path] = secret
-        return list(written.values())
+            reads |= found
+        return answer(parameters.objects, reads, request.held)
 
     async def close(self) -> None:
         """Let go of connections and threads."""
         await self._credentials.close()
         self._clients.close()
 
-    async def _read_somewhere(self, job: _Job, service: str) -> dict[str, Value]:
-        """The values of one service's objects, all of one region, by the objects' places in the class."""
+    async def _read_somewhere(self, job: _Job, service: str) -> dict[str, list[Read]]:
+        """What one service's objects are, all of one region, by their places in the class."""
         regions, deadline = job.parameters.regions, job.request.deadline
         if len(regions) == 1:
             return await self._read(job, service, 0, deadline)
@@ -99,19 +102,14 @@ class Aws:
             second.args = (second.message,)
             raise
 
-    async def _read(self, job: _Job, service: str, region: int, deadline: float) -> dict[str, Value]:
+    async def _read(self, job: _Job, service: str, region: int, deadline: float) -> dict[str, list[Read]]:
         """As `_read_somewhere`, in the class's first or second region."""
         identity = identify(
             job.request, job.parameters.regions[region], use_pod_identity=job.parameters.use_pod_identity
         )
         credentials = await self._credentials_of(identity, job, deadline)
         access = Access(self._clients, self._credentials, identity, credentials, deadline)
-        wanted = {each.place: each.wanted[region] for each in job.parameters.objects if each.service == service}
-        if service == SSM:
-            found = await ssm.read(access, list(wanted.values()))
-        else:
-            found = await secretsmanager.read(access, list(wanted.values()), self._denials)
-        return {place: found[each] for place, each in wanted.items()}
+        return await Reader(access, job.parameters, region, job.request.held, self._denied).read(service)
 
     async def _credentials_of(self, identity: Identity, job: _Job, deadline: float) -> Credentials:
         settings = self._settings

@@ -1,40 +1,20 @@
-"""Names of secrets and of the files they become: ARNs, path translation and what a file may be called."""
+"""What an entry names: a secret or parameter by name or ARN, or many of them by prefix and tags."""
 
 from __future__ import annotations
 
 import re
 
-from fetcher.provider import Problems
-from fetcher.providers.aws.fields import Noted, shown
+from fetcher.options import Selection
+from fetcher.providers.aws.fields import Noted, is_clean, shown
 from fetcher.providers.aws.wanted import SECRETS_MANAGER, SSM
 
 _SERVICE_OF_TYPE = {"secretsmanager": SECRETS_MANAGER, "ssmparameter": SSM}
-_REGION = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
-_PARENT = re.compile(r"(?:^|/)\.\./|/\.\.$")
+_PREFIX = re.compile(r"[A-Za-z0-9/_+=.@-]{1,512}")
+_MAX_TAGS = 10
+_MAX_TAG_KEY = 128  # characters
+_MAX_TAG_VALUE = 256
 _MAX_NAME = 2048  # characters; Secrets Manager and SSM both end here
-_MAX_PATH = 4096  # bytes, of a whole path
-_MAX_ELEMENT = 255  # bytes, of one file name
 _ARN_PARTS = 6
-
-
-def regions(region: str, failover: str, default: str, problems: Problems) -> tuple[str, ...]:
-    """The primary region and, if there is one, the failover region.
-
-    Args:
-        region: The class's own word.
-        failover: The class's ``failoverRegion``.
-        default: Used when the class is silent.
-        problems: Where everything wrong is noted.
-    """
-    primary = region or default
-    if not primary:
-        problems.add("region", "is not set: set it in the class's parameters, or AWS_REGION for all classes")
-    for field, name in (("region", primary), ("failoverRegion", failover)):
-        if name and not _REGION.fullmatch(name):
-            problems.add(field, "is not a region: write one such as eu-central-1")
-    if failover and failover == primary:
-        problems.add("failoverRegion", f"{primary}: failover region cannot be the same as the primary region")
-    return tuple(name for name in (primary, failover) if name)
 
 
 def service(name: str, kind: str, region: str, noted: Noted) -> str:
@@ -69,30 +49,22 @@ def service(name: str, kind: str, region: str, noted: Noted) -> str:
     return ""
 
 
-def translation(text: str, problems: Problems) -> str:
-    """What replaces ``/`` in file names; empty for nothing (``pathTranslation``)."""
-    if text.lower() == "false":
-        return ""
-    if len(text.encode()) > 1:
-        problems.add("pathTranslation", "must be either 'False' or a single character string")
-    return text or "_"
+def service_of_type(kind: str, noted: Noted) -> str:
+    """Which service an ``objectType`` names; empty after a problem."""
+    if kind not in _SERVICE_OF_TYPE:
+        problem = f'is "{shown(kind)}": invalid objectType' if kind else "is missing"
+        noted("objectType", f"{problem}, write secretsmanager or ssmparameter")
+    return _SERVICE_OF_TYPE.get(kind, "")
 
 
-def file_name(name: str, field: str, replacement: str, noted: Noted) -> str:
-    """The path of a file below the volume, refused where the driver could not write it (kubelet's AtomicWriter rules).
-
-    Args:
-        name: Alias or object name.
-        field: Where it was written, for a problem.
-        replacement: Instead of ``/``; empty keeps nested paths and drops leading slashes.
-        noted: Told of what is wrong.
-    """
-    path = name.replace("/", replacement) if replacement else name.lstrip("/")
-    elements = path.split("/")
-    if _PARENT.search(path):
-        noted(field, f"path can not contain ../: {shown(name)}")
-    elif path.startswith("..") or not all(e not in ("", ".", "..") for e in elements):
-        noted(field, f"does not make a file name: {shown(name)}")
-    elif len(path.encode()) > _MAX_PATH or any(len(element.encode()) > _MAX_ELEMENT for element in elements):
-        noted(field, f"makes too long a file name (255 bytes are allowed between slashes): {shown(name)}")
-    return path
+def check_selection(selection: Selection, service: str, noted: Noted) -> None:
+    """Note what no backend could match, and what AWS would refuse."""
+    if selection.prefix and not _PREFIX.fullmatch(selection.prefix):
+        noted("selectPrefix", "is not the beginning of a name: letters, digits and /_+=.@- are allowed, 512 at most")
+    if len(selection.tags) > _MAX_TAGS:
+        noted("selectTags", f"has more than {_MAX_TAGS} tags")
+    for key, value in selection.tags:
+        if not 0 < len(key) <= _MAX_TAG_KEY or len(value) > _MAX_TAG_VALUE or not (is_clean(key) and is_clean(value)):
+            noted("selectTags", "has a tag that AWS does not know: 128 characters and a value of 256 are the most")
+        elif service == SSM and not value:
+            noted(f"selectTags.{shown(key)}", "is empty: Systems Manager cannot look for empty values")

@@ -8,9 +8,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from fetcher.providers.aws import duplicates, names
-from fetcher.providers.aws.fields import Fields, FirstProblems, read_objects, shown
+from fetcher.options import OPTION_FIELDS, SELECTION_FIELDS, Selection, read_options, read_selection
+from fetcher.provider import Problems
+from fetcher.providers.aws import duplicates, filenames, names
+from fetcher.providers.aws.fields import Fields, read_objects, shown
 from fetcher.providers.aws.jmes import compile_expression
+from fetcher.providers.aws.regions import regions as regions_of
 from fetcher.providers.aws.wanted import SSM, Extract, Object, Parameters, Wanted
 
 PARAMETERS = ("objects", "region", "failoverRegion", "pathTranslation", "usePodIdentity", "preferredAddressType")
@@ -23,11 +26,14 @@ OBJECT_FIELDS = (
     "filePermission",
     "jmesPath",
     "failoverObject",
+    *OPTION_FIELDS,
+    *SELECTION_FIELDS,
 )
 JMES_FIELDS = ("path", "objectAlias", "filePermission")
 FAILOVER_FIELDS = ("objectName", "objectVersion", "objectVersionLabel")
 """All the names that are understood; docs/backends/aws.md is checked against them."""
 
+_NAMED_FIELDS = ("objectName", "objectVersion", "objectVersionLabel", "jmesPath", "failoverObject")  # of one object
 _MODE = re.compile(r"[0-7]{4}")
 _MODE_BITS = 0o777  # upstream takes "4755" too and loses the first digit on its way to the file
 _TRUE = frozenset({"1", "t", "T", "true", "TRUE", "True"})
@@ -45,29 +51,31 @@ def parse(parameters: Mapping[str, str], *, default_region: str) -> Parameters:
     Raises:
         InvalidSecretProviderClass: naming every problem.
     """
-    problems = FirstProblems()
+    problems = Problems()
     flag = parameters.get("usePodIdentity", "")
     if flag not in _TRUE | _FALSE:
         problems.add("usePodIdentity", "is neither true nor false")
-    where = names.regions(
+    where = regions_of(
         parameters.get("region", "").strip(), parameters.get("failoverRegion", "").strip(), default_region, problems
     )
-    replacement = names.translation(parameters.get("pathTranslation", ""), problems)
+    replacement = filenames.translation(parameters.get("pathTranslation", ""), problems)
     entries = read_objects(parameters.get("objects", ""), problems)
     objects = tuple(_object(entry, where, replacement) for entry in entries)
     duplicates.check(objects, problems)
     problems.raise_any()
     preferred = parameters.get("preferredAddressType", "").lower()
-    return Parameters(where, objects, flag in _TRUE, _ADDRESS_TYPES.get(preferred, ("ipv4", "ipv6")))
+    return Parameters(where, objects, flag in _TRUE, _ADDRESS_TYPES.get(preferred, ("ipv4", "ipv6")), replacement)
 
 
 def _object(entry: Fields, regions: tuple[str, ...], replacement: str) -> Object:
+    if any(entry.has(field) for field in SELECTION_FIELDS):
+        return _selection(entry, replacement)
     name, alias = entry.text("objectName"), entry.text("objectAlias")
     service = ""
     if name:
         service = names.service(name, entry.text("objectType"), regions[0] if regions else "", entry.problem)
     else:
-        entry.problem("objectName", "must be specified")
+        entry.problem("objectName", "must be specified, or selectPrefix or selectTags in its place")
     primary = Wanted(name, entry.text("objectVersion"), entry.text("objectVersionLabel"))
     _check_selector(primary, service, entry)
     mode = _mode(entry)
@@ -79,6 +87,29 @@ def _object(entry: Fields, regions: tuple[str, ...], replacement: str) -> Object
         file=_file(alias, "objectAlias", replacement, entry) or _file(name, "objectName", replacement, entry),
         mode=mode,
         extracts=tuple(_extract(part, replacement, mode) for part in entry.mappings("jmesPath")),
+        options=read_options(entry.named(OPTION_FIELDS), entry.problem),
+    )
+
+
+def _selection(entry: Fields, replacement: str) -> Object:
+    """An entry that stands for all objects of a prefix, of tags, or of both."""
+    kind, alias = entry.text("objectType"), entry.text("objectAlias")
+    service = names.service_of_type(kind, entry.problem)
+    for field in _NAMED_FIELDS:
+        if entry.has(field):
+            entry.problem(field, "cannot go with selectPrefix or selectTags, which stand for many objects")
+    selection = read_selection(entry.named(SELECTION_FIELDS), entry.problem) or Selection()
+    names.check_selection(selection, service, entry.problem)
+    return Object(
+        place=entry.place,
+        service=service,
+        wanted=(Wanted(""), Wanted("")),
+        alias=alias,
+        file=_file(alias, "objectAlias", replacement, entry),
+        mode=_mode(entry),
+        extracts=(),
+        options=read_options(entry.named(OPTION_FIELDS), entry.problem),
+        selection=selection,
     )
 
 
@@ -122,7 +153,7 @@ def _extract(entry: Fields, replacement: str, parent_mode: int | None) -> Extrac
 
 
 def _file(name: str, field: str, replacement: str, entry: Fields) -> str:
-    return names.file_name(name, field, replacement, entry.problem) if name else ""
+    return filenames.file_name(name, field, replacement, entry.problem) if name else ""
 
 
 def _mode(entry: Fields) -> int | None:

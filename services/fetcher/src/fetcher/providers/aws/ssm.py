@@ -5,28 +5,31 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fetcher.providers.aws.access import Access, all_of
+from fetcher.providers.aws.access import CALLS_AT_ONCE, Access
 from fetcher.providers.aws.faults import Fault
 from fetcher.providers.aws.fields import shown
-from fetcher.providers.aws.values import Value, as_bytes
-from fetcher.providers.aws.wanted import SSM, Wanted
+from fetcher.providers.aws.values import Found, NoValue, Value, as_bytes
+from fetcher.providers.aws.wanted import SSM, Question, Wanted
+from fetcher.together import all_of
 from keyferry.errors import ProviderUnavailable, SecretNotFound
 
 _BATCH = 10  # parameters, the most that GetParameters takes
 
 
-async def read(access: Access, wanted: Sequence[Wanted]) -> dict[Wanted, Value]:
+async def read(access: Access, questions: Sequence[Question]) -> dict[Wanted, Found]:
     """All of the parameters.
 
     Args:
         access: To one region.
-        wanted: Parameters, possibly the same one several times.
+        questions: Each parameter, version and label once.
 
     Raises:
         KeyferryError: at least one could not be read; names all that could not for the same reason.
     """
-    found: dict[Wanted, Value] = {}
-    for answers in await all_of(_batch(access, batch) for batch in batches(list(dict.fromkeys(wanted)))):
+    optional = {each.wanted for each in questions if each.optional}
+    found: dict[Wanted, Found] = {}
+    jobs = (_batch(access, batch, optional) for batch in batches([each.wanted for each in questions]))
+    for answers in await all_of(jobs, at_once=CALLS_AT_ONCE):
         found |= answers
     return found
 
@@ -54,12 +57,24 @@ def selector(wanted: Wanted) -> str:
     return f"{wanted.name}:{suffix}" if suffix else wanted.name
 
 
+def value(answer: Mapping[str, Any], doing: str) -> Value:
+    """One parameter of an answer.
+
+    Raises:
+        ProviderUnavailable: it is none.
+    """
+    text = answer.get("Value")
+    if not isinstance(text, str):
+        raise ProviderUnavailable(f"{doing}: an answer that makes no sense")
+    return Value(as_bytes(text), str(answer.get("Version", "")), f"{SSM}/{_key(str(answer.get('Name', '')))}")
+
+
 def _key(name: str) -> str:
     """The same for a parameter's name and its ARN, which has no slash before a name that has none."""
     return name.rpartition(":parameter")[2].lstrip("/")
 
 
-async def _batch(access: Access, batch: Sequence[Wanted]) -> dict[Wanted, Value]:
+async def _batch(access: Access, batch: Sequence[Wanted], optional: set[Wanted]) -> dict[Wanted, Found]:
     asked = ", ".join(str(each) for each in batch)
     doing = f"reading parameters {asked} {access}"
     try:
@@ -67,19 +82,14 @@ async def _batch(access: Access, batch: Sequence[Wanted]) -> dict[Wanted, Value]
     except Fault as fault:
         raise fault.explain(doing) from None
     values = {_key(str(each.get("Name", ""))): each for each in answer.get("Parameters", ())}
-    missing = [each for each in batch if _key(each.name) not in values]
-    if missing and not answer.get("InvalidParameters"):
+    absent = [each for each in batch if _key(each.name) not in values]
+    if absent and not answer.get("InvalidParameters"):
         raise ProviderUnavailable(f"{doing}: an answer that makes no sense")
+    missing = [each for each in absent if each not in optional]
     if missing:
         names = ", ".join(shown(selector(each)) for each in missing)
         raise SecretNotFound(
             f"{access.identity.region}: invalid parameters: {names}: no such parameter, version or label"
         )
-    return {each: _value(values[_key(each.name)], doing) for each in batch}
-
-
-def _value(answer: Mapping[str, Any], doing: str) -> Value:
-    text = answer.get("Value")
-    if not isinstance(text, str):
-        raise ProviderUnavailable(f"{doing}: an answer that makes no sense")
-    return Value(as_bytes(text), str(answer.get("Version", "")))
+    found: dict[Wanted, Found] = dict.fromkeys(absent, NoValue.MISSING)
+    return found | {each: value(values[_key(each.name)], doing) for each in batch if each not in found}
