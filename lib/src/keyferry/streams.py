@@ -75,6 +75,7 @@ def streams(settings: Settings) -> list[StreamConfig]:
             storage=StorageType.FILE,
             max_msgs_per_subject=1,
             allow_msg_ttl=True,
+            allow_direct=True,  # a rotator that has lost its schedule reads it all again, without making a consumer
             max_age=2 * _DAY,  # behind the per-message TTLs, for messages of a node that set none
             num_replicas=settings.replicas,
         ),

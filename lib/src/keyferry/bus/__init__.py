@@ -7,5 +7,6 @@ template as destination (the subject itself names a node and a volume: too many 
 from keyferry.bus.connection import Bus, connect
 from keyferry.bus.deliver import Delivery, Handler
 from keyferry.bus.pull import Consumer
+from keyferry.bus.replay import Stored
 
-__all__ = ["Bus", "Consumer", "Delivery", "Handler", "connect"]
+__all__ = ["Bus", "Consumer", "Delivery", "Handler", "Stored", "connect"]

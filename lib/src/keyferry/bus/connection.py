@@ -16,6 +16,7 @@ from keyferry.bus.client import Connection
 from keyferry.bus.deliver import Deliver, Handler
 from keyferry.bus.headers import MESSAGE_ID, PUBLISHED, TTL
 from keyferry.bus.pull import Consumer, Pull
+from keyferry.bus.replay import Stored, identity, replay
 from keyferry.bus.requests import ATTEMPT_SECONDS, Requests
 from keyferry.errors import BusUnavailable, KeyferryError
 
@@ -110,6 +111,46 @@ class Bus:
             await self._nats.publish(subject, payload)
         except nats.errors.Error as error:
             raise refused(error) from None
+
+    async def hint(self, subject: str, payload: bytes, *, destination: str) -> None:
+        """Tell whoever listens right now; whoever does not is never told.
+
+        Args:
+            subject: Captured by no stream.
+            payload: The message.
+            destination: The subject's template, for metrics.
+
+        Raises:
+            BusUnavailable: no connection; a hint is not kept for later, when it would be wrong.
+        """
+        try:
+            if not self._nats.is_connected:
+                raise nats.errors.StaleConnectionError
+            await self._nats.publish(subject, payload, headers=telemetry.carrier() or None)
+        except nats.errors.Error as error:
+            PUBLISHED.labels(destination, "BusUnavailable").inc()
+            raise refused(error) from None
+        PUBLISHED.labels(destination, "sent").inc()
+
+    def replay(self, stream: str, subject: str) -> AsyncIterator[Stored]:
+        """All that a stream holds, in its order; ends when caught up.
+
+        Args:
+            stream: One that allows direct gets.
+            subject: A filter.
+
+        Raises:
+            BusUnavailable: not read to the end; what came so far is true, and not all.
+        """
+        return replay(self._nats, stream, subject)
+
+    async def identity(self, stream: str) -> str:
+        """What tells a stream from another of its name, made after this one was lost.
+
+        Raises:
+            BusUnavailable: no connection, or no such stream.
+        """
+        return await identity(self._nats, stream)
 
     async def consume(self, consumer: Consumer, handle: Handler, *, concurrency: int) -> None:
         """Take messages as fast as they can be handled, until cancelled.

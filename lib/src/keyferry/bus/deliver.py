@@ -18,7 +18,7 @@ from keyferry import telemetry
 from keyferry.bus.acks import check_ack
 from keyferry.bus.client import Connection
 from keyferry.bus.headers import CONSUMED, MESSAGE_ID, deadline_of, messaging
-from keyferry.bus.pull import Consumer, deliveries, stream_sequence, waited
+from keyferry.bus.pull import Consumer, deliveries, stored_us, stream_sequence, waited
 from keyferry.errors import KeyferryError, place
 
 log = logging.getLogger(__name__)
@@ -37,6 +37,7 @@ class Delivery:
         deadline: Unix seconds after which nobody waits for the outcome.
         attempt: 1 for the first delivery.
         last: Whether a failure now sends it to the dead letters.
+        stored_us: When the stream took it, Unix microseconds: of two words on one subject, which is the later.
     """
 
     subject: str
@@ -44,6 +45,7 @@ class Delivery:
     deadline: float
     attempt: int
     last: bool
+    stored_us: int = 0
 
 
 Handler = Callable[[Delivery], Awaitable[None]]
@@ -78,7 +80,8 @@ class Deliver:
             return "expired"
         if attempt > self._consumer.max_deliveries:
             return await self._bury(message, "no process that took it lived to finish it")
-        delivery = Delivery(message.subject, message.data, deadline, attempt, attempt >= self._consumer.max_deliveries)
+        last, stored = attempt >= self._consumer.max_deliveries, stored_us(message.reply)
+        delivery = Delivery(message.subject, message.data, deadline, attempt, last, stored)
         try:
             await self._traced(message, delivery)
         except KeyferryError as error:

@@ -170,8 +170,12 @@ def stream_sequence(ack_subject: str) -> int:
     return int(tokens[5] if len(tokens) == _V1_TOKENS else tokens[7])
 
 
+def stored_us(ack_subject: str) -> int:
+    """When the message was stored, Unix microseconds by the server's clock."""
+    tokens = ack_subject.split(".")
+    return int(tokens[7] if len(tokens) == _V1_TOKENS else tokens[9]) // 1000
+
+
 def waited(ack_subject: str) -> float:
     """Seconds since the message was stored, by the server's clock."""
-    tokens = ack_subject.split(".")
-    stored = int(tokens[7] if len(tokens) == _V1_TOKENS else tokens[9]) / 1e9
-    return max(0.0, time.time() - stored)
+    return max(0.0, time.time() - stored_us(ack_subject) / 1e6)
