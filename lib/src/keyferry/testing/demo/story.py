@@ -36,7 +36,7 @@ async def tell(directory: Path, progress: Progress, *, keep: Keep | None = None)
     """
     values = Secrets()
     async with AsyncExitStack() as running:
-        progress.step("Start the servers, each a process of its own on a free port (those of Azure and Google are in this one)")
+        progress.step("Start the servers, each on a free port")
         base = await running.enter_async_context(servers(directory, progress))
         progress.step("Start Keyferry, and set up what the guide sets up")
         services = await running.enter_async_context(keyferry(base, progress))
