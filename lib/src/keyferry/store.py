@@ -69,6 +69,7 @@ class Store:
         self._client = client
         self._slots = asyncio.Semaphore(_CONNECTIONS)
         self._answers = False
+        self._trouble = asyncio.Event()
         self._said = ""
 
     @property
@@ -109,7 +110,10 @@ class Store:
     async def watch(self) -> None:
         """Probe the server for ever; belongs into a task."""
         while True:
-            await asyncio.sleep(_QUIET_SECONDS if self._answers else PROBE_SECONDS)
+            with suppress(TimeoutError):  # a failed call ends the quiet
+                await asyncio.wait_for(self._trouble.wait(), _QUIET_SECONDS)
+            if self._trouble.is_set():
+                await asyncio.sleep(PROBE_SECONDS)
             await self.probe()
 
     async def probe(self) -> None:
@@ -120,6 +124,7 @@ class Store:
             await self._within("PING")
             if not self._answers:
                 self._answers = True
+                self._trouble.clear()
                 CONNECTED.set(1)
                 log.info("Redis answers")
                 self._said = ""
@@ -150,6 +155,7 @@ class Store:
         name = type(error).__name__
         FAILURES.labels(name).inc()
         self._answers = False
+        self._trouble.set()
         CONNECTED.set(0)
         if name != self._said:  # an outage is one line, not one a second
             log.warning("Redis does not answer (%s); going on without it", name)
