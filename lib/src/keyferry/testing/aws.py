@@ -55,9 +55,12 @@ class Aws:
         session = _session(credentials["AccessKeyId"], credentials["SecretAccessKey"], credentials["SessionToken"])
         return replace(self, _session=session)
 
-    async def create_secret(self, name: str, value: str | bytes) -> str:
+    async def create_secret(self, name: str, value: str | bytes, tags: Mapping[str, str] | None = None) -> str:
         """Create a secret in Secrets Manager, text or binary, and return its ARN."""
-        answer = await self.call("secretsmanager", lambda client: client.create_secret(Name=name, **_content(value)))
+        tagged = [{"Key": key, "Value": text} for key, text in (tags or {}).items()]
+        answer = await self.call(
+            "secretsmanager", lambda client: client.create_secret(Name=name, Tags=tagged, **_content(value))
+        )
         return str(answer["ARN"])
 
     async def put_secret(self, name: str, value: str | bytes) -> str:

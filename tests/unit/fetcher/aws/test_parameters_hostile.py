@@ -31,7 +31,8 @@ OBJECTS = st.lists(
         ANYTHING
         | st.lists(entries(JMES_FIELDS, SCALARS), max_size=3)
         | entries(FAILOVER_FIELDS, SCALARS)
-        | st.sampled_from(["secretsmanager", "ssmparameter", "0644", "arn:aws:ssm:r:1:parameter/x"]),
+        | st.dictionaries(TEXTS, SCALARS, max_size=3)
+        | st.sampled_from(["secretsmanager", "ssmparameter", "0644", "arn:aws:ssm:r:1:parameter/x", "json", "64Ki"]),
     ),
     max_size=4,
 )
@@ -40,7 +41,9 @@ OBJECTS = st.lists(
 def check(parameters: dict[str, str]) -> None:
     with contextlib.suppress(InvalidSecretProviderClass):
         found = parse(parameters, default_region="eu-west-1")
-        files = [each.file for each in found.objects] + [e.file for each in found.objects for e in each.extracts]
+        files = [each.file for each in found.objects if each.file or not each.selection] + [
+            e.file for each in found.objects for e in each.extracts
+        ]
         assert all(file and not file.startswith("/") and ".." not in file.split("/") for file in files)
 
 

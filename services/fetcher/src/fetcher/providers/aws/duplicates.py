@@ -50,7 +50,8 @@ def _twice(name: str, alias: str, label: str) -> str:
 
 def _check_directories(objects: Sequence[Object], problems: Problems) -> None:
     """A name cannot be a file and, because another file lies below it, a directory (only without path translation)."""
-    files = [(found.place, found.file) for found in objects if not found.selection]
+    # What is expanded makes a folder, and what is selected makes files that only AWS can name: `answers` looks at them.
+    files = [(found.place, found.file) for found in objects if not (found.selection or found.options.expand)]
     files += [(extract.place, extract.file) for found in objects for extract in found.extracts]
     below: dict[str, str] = {}
     for place, file in files:

@@ -75,7 +75,6 @@ async def below_path(access: Access, selection: Selection) -> dict[str, Value]:
         SSM,
         "get_parameters_by_path",
         values,
-        # The slash stays at its end: a policy for "parameter/shop/*" then allows it.
         Path=selection.prefix,
         Recursive=True,
         WithDecryption=True,
