@@ -7,7 +7,6 @@ text where Go sees a number. Here scalars keep their text, and a kind that is Go
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import yaml
@@ -15,9 +14,11 @@ import yaml
 LONGEST = 256 * 1024  # characters; etcd itself refuses classes above 1.5 MiB
 _MAX_DEPTH = 32
 _MAX_NODES = 20_000  # with every use of an alias counted, so that a few lines cannot stand for millions of values
+_MAX_EVENTS = 4 * _MAX_NODES  # of the parser: a begin and an end for each value, and as much for keys
 _TAG = "tag:yaml.org,2002:"
 _MERGE = f"{_TAG}merge"
 _KINDS = ("null", "bool", "int", "float", "timestamp", "str")
+_TOO_MUCH = f"stands for more than {_MAX_NODES} values, or repeats long texts by reference"
 
 
 class _Loader(yaml.CSafeLoader):
@@ -63,7 +64,7 @@ def read(text: str, *, longest: int = LONGEST, deepest: int = _MAX_DEPTH) -> Val
         deepest: Lists and mappings in one another.
 
     Raises:
-        DocumentError: it is none, too long, too deep, or has unusual keys or tags.
+        DocumentError: it is none, too long, too deep, has unusual keys or tags, or stands for far more than it shows.
     """
     if len(text) > longest:
         raise DocumentError(f"is {len(text)} characters long: {longest} are the most")
@@ -78,21 +79,47 @@ def read(text: str, *, longest: int = LONGEST, deepest: int = _MAX_DEPTH) -> Val
         problem = "is not valid YAML: it holds characters that YAML does not allow"
     if problem:  # outside the block: the parser's error quotes the text
         raise DocumentError(problem)
-    return _value(node, deepest, iter(range(_MAX_NODES))) if node else NOTHING
+    return _value(node, deepest, _Room(longest)) if node else NOTHING
 
 
 def _check_depth(text: str, deepest: int) -> None:
     # libyaml composes by recursion in C: a few thousand brackets would end the process. Its event stream does not.
     depth = 0
-    for event in yaml.parse(text, Loader=_Loader):
+    for number, event in enumerate(yaml.parse(text, Loader=_Loader)):
+        if number > _MAX_EVENTS:
+            raise DocumentError(_TOO_MUCH)
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > deepest:
             raise DocumentError(f"is nested deeper than {deepest} levels")
 
 
-def _value(node: yaml.Node, depth: int, room: Iterator[int]) -> Value:
-    if next(room, None) is None or depth < 0:
-        raise DocumentError(f"stands for more than {_MAX_NODES} values, or nests too deep where it refers to itself")
+class _Room:
+    """What a document may still stand for, once its aliases are followed."""
+
+    def __init__(self, characters: int) -> None:
+        self._values = _MAX_NODES
+        self._characters = characters
+
+    def take(self, text: str, *, values: int) -> None:
+        """Take up room.
+
+        Args:
+            text: Of a scalar or a key.
+            values: Beside it.
+
+        Raises:
+            DocumentError: there is none left.
+        """
+        self._values -= values
+        self._characters -= len(text)
+        if self._values < 0 or self._characters < 0:
+            raise DocumentError(_TOO_MUCH)
+
+
+def _value(node: yaml.Node, depth: int, room: _Room) -> Value:
+    if depth < 0:
+        raise DocumentError("nests too deep where it refers to itself")
+    room.take(node.value if isinstance(node, yaml.ScalarNode) else "", values=1)
     kind = node.tag.removeprefix(_TAG)
     if isinstance(node, yaml.ScalarNode) and kind in _KINDS:
         return Scalar(node.value, kind)
@@ -103,12 +130,13 @@ def _value(node: yaml.Node, depth: int, room: Iterator[int]) -> Value:
     raise _at(node, "has a tag that is not supported")
 
 
-def _mapping(node: yaml.MappingNode, depth: int, room: Iterator[int]) -> dict[str, Value]:
+def _mapping(node: yaml.MappingNode, depth: int, room: _Room) -> dict[str, Value]:
     own: dict[str, Value] = {}
     merged: dict[str, Value] = {}
     for key, item in node.value:
         if not isinstance(key, yaml.ScalarNode):
             raise _at(key, "has a mapping key that is no text")
+        room.take(key.value, values=0)
         value = _value(item, depth, room)
         if key.tag == _MERGE:
             for each in value if isinstance(value, list) else [value]:

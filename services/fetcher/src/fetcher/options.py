@@ -5,13 +5,13 @@ The names are new with Keyferry but for ``extractJSONKey`` and ``extractYAMLKey`
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
-from fetcher.document import DocumentError, Scalar, Value, read
+from fetcher import parts
+from fetcher.document import Scalar, Value
 from fetcher.provider import Secret
 from keyferry.errors import ContentTooLarge, InvalidSecretProviderClass, SecretNotFound
 from keyferry.resources import MAX_CONTENT_BYTES
@@ -22,10 +22,11 @@ MAX_SELECTED = 1000
 """Objects that one selection may stand for."""
 
 _LANGUAGES = ("json", "yaml")
+_TRUE, _FALSE = frozenset({"true", "True", "TRUE"}), frozenset({"false", "False", "FALSE", ""})  # as Go reads a bool
 _MAX_KEYS = 1000  # files that one document may become
+_MAX_TAGS = 64  # of one selection; no backend lets an object have more
 _SIZE = re.compile(r"([0-9]{1,9})(Ki|Mi)?", re.ASCII)
 _UNITS = {None: 1, "Ki": 1024, "Mi": 1024 * 1024}
-_FILE = re.compile(r"[^/\x00-\x1f\x7f]{1,200}")  # of a key that becomes a file
 _SHOWN = 80  # characters of a key in a message
 
 Wrong = Callable[[str, str], None]
@@ -81,8 +82,10 @@ def read_options(entry: Mapping[str, Value], wrong: Wrong) -> Options:
     json_key, yaml_key, expand = (_text(entry, name, wrong) for name in ("extractJSONKey", "extractYAMLKey", "expand"))
     if expand and expand not in _LANGUAGES:
         wrong("expand", f"must be one of {', '.join(_LANGUAGES)}")
-    if sum(map(bool, (json_key, yaml_key, expand))) > 1:
-        wrong("extractJSONKey", "cannot go with extractYAMLKey or expand: write one of the three")
+    if json_key and yaml_key:
+        wrong("extractJSONKey", "and extractYAMLKey can't be simultaneously non empty strings")  # upstream's words
+    if expand and (json_key or yaml_key):
+        wrong("expand", "cannot go with extractJSONKey or extractYAMLKey: write one of the three")
     return Options(
         optional=_flag(entry, wrong),
         json_key=json_key,
@@ -106,14 +109,14 @@ def read_selection(entry: Mapping[str, Value], wrong: Wrong, *, tags: bool = Tru
     if not tags:
         wrong("selectTags", "is not possible: this backend does not list by tags; write selectPrefix")
         return None
-    if not isinstance(chosen, dict) or not chosen:
-        wrong("selectTags", "must be a mapping of tags to values")
+    if not isinstance(chosen, dict) or not 0 < len(chosen) <= _MAX_TAGS:
+        wrong("selectTags", f"must be a mapping of 1 to {_MAX_TAGS} tags to values")
         return None
-    for name, value in chosen.items():
-        if not isinstance(value, Scalar):
-            wrong(f"selectTags.{name}", "must be a text")
-    pairs = tuple(sorted((name, value.text) for name, value in chosen.items() if isinstance(value, Scalar)))
-    return Selection(prefix, pairs)
+
+    def wrong_tag(name: str, problem: str) -> None:
+        wrong(f"selectTags.{shown(name)}", problem)
+
+    return Selection(prefix, tuple((name, _text(chosen, name, wrong_tag)) for name in sorted(chosen)))
 
 
 def files(options: Options, whole: Secret, name: str) -> Iterator[Secret]:
@@ -132,52 +135,40 @@ def files(options: Options, whole: Secret, name: str) -> Iterator[Secret]:
     if options.max_bytes is not None and len(whole.contents) > options.max_bytes:
         raise ContentTooLarge(f"{name}: {len(whole.contents)} bytes, where maxBytes allows {options.max_bytes}")
     if options.json_key:
-        yield replace(whole, contents=_pick(_document(whole.contents, "JSON", name), options.json_key, "JSON", name))
+        yield replace(whole, contents=_picked(_document("JSON", whole, name), options.json_key, "JSON", name))
     elif options.yaml_key:
-        yield replace(whole, contents=_pick(_document(whole.contents, "YAML", name), options.yaml_key, "YAML", name))
+        yield replace(whole, contents=_picked(_document("YAML", whole, name), options.yaml_key, "YAML", name))
     elif options.expand:
-        yield from _expanded(options.expand.upper(), whole, name)
+        yield from _expanded(_document(options.expand.upper(), whole, name), whole, name)
     else:
         yield whole
 
 
-def _expanded(language: str, whole: Secret, name: str) -> Iterator[Secret]:
-    document = _document(whole.contents, language, name)
+def _picked(document: Mapping[str, Any], key: str, language: str, name: str) -> bytes:
+    if key not in document:
+        raise SecretNotFound(f"{name}: key '{shown(key)}' not found in {language}")
+    text = parts.text(document[key])
+    if text is None:
+        raise InvalidSecretProviderClass(f"{name}: unsupported value type for key '{shown(key)}': only texts are")
+    return text
+
+
+def _expanded(document: Mapping[str, Any], whole: Secret, name: str) -> Iterator[Secret]:
     if len(document) > _MAX_KEYS:
         raise ContentTooLarge(f"{name}: has {len(document)} keys, where {_MAX_KEYS} files are the most")
     for key in sorted(document):
-        if not _FILE.fullmatch(key) or key.startswith("..") or key == ".":
+        if not parts.is_file_name(key):  # the key is part of what the backend keeps, so it is not shown
             raise InvalidSecretProviderClass(f"{name}: a key of {len(key)} characters cannot be a file's name")
-        contents = document[key].contents
-        if contents is None:  # a null is nothing to write
-            continue
+        if parts.is_null(document[key]):
+            continue  # nothing to write
+        contents = parts.written(document[key])
+        if contents is None:
+            raise InvalidSecretProviderClass(f"{name}: a key's value is nested too deep to be a file")
         yield replace(whole, path=f"{whole.path}/{key}", contents=contents)
 
 
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """One value of a document.
-
-    Attributes:
-        contents: As a file would hold it: a text as it is, anything else as JSON; None for null.
-        is_text: Whether it is a text.
-    """
-
-    contents: bytes | None = field(repr=False)
-    is_text: bool
-
-
-def _pick(document: Mapping[str, _Part], key: str, language: str, name: str) -> bytes:
-    part = document.get(key)
-    if part is None:
-        raise SecretNotFound(f"{name}: key '{shown(key)}' not found in {language}")
-    if not part.is_text or part.contents is None:
-        raise InvalidSecretProviderClass(f"{name}: unsupported value type for key '{shown(key)}': only texts are")
-    return part.contents
-
-
-def _document(contents: bytes, language: str, name: str) -> dict[str, _Part]:
-    found = _json(contents) if language == "JSON" else _yaml(contents)
+def _document(language: str, whole: Secret, name: str) -> Mapping[str, Any]:
+    found = (parts.json_document if language == "JSON" else parts.yaml_document)(whole.contents)
     if found is None:
         raise InvalidSecretProviderClass(
             f"{name}: failed to unmarshal {language}: Invalid {language} format for key extraction"
@@ -185,55 +176,10 @@ def _document(contents: bytes, language: str, name: str) -> dict[str, _Part]:
     return found
 
 
-def _json(contents: bytes) -> dict[str, _Part] | None:
-    try:
-        found = json.loads(contents.decode(errors="replace"))
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(found, dict | None):
-        return None
-    return {key: _json_part(value) for key, value in (found or {}).items()}
-
-
-def _json_part(value: Any) -> _Part:
-    if isinstance(value, str):
-        return _Part(_utf8(value), is_text=True)
-    return _Part(None if value is None else _utf8(json.dumps(value, ensure_ascii=False)), is_text=False)
-
-
-def _yaml(contents: bytes) -> dict[str, _Part] | None:
-    try:
-        found = read(contents.decode(errors="replace"), longest=MAX_CONTENT_BYTES)
-    except DocumentError:
-        return None
-    if isinstance(found, Scalar) and found.kind == "null":
-        return {}
-    return {key: _yaml_part(value) for key, value in found.items()} if isinstance(found, dict) else None
-
-
-def _yaml_part(value: Value) -> _Part:
-    if isinstance(value, Scalar):
-        return _Part(None if value.kind == "null" else _utf8(value.text), is_text=value.kind == "str")
-    return _Part(_utf8(json.dumps(_plain(value), ensure_ascii=False)), is_text=False)
-
-
-def _plain(value: Value) -> Any:
-    """Lists and mappings for JSON; scalars as they were written, for want of a type that both languages share."""
-    if isinstance(value, Scalar):
-        return None if value.kind == "null" else value.text
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
-    return {key: _plain(item) for key, item in value.items()}
-
-
-def _utf8(text: str) -> bytes:
-    """Half a surrogate pair, which JSON can spell, becomes U+FFFD as in Go."""
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace").encode()
-
-
 def shown(text: str) -> str:
-    """A name as messages write it, cut where it would fill the screen."""
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+    """A name as messages write it: on one line, and cut where it would fill the screen."""
+    line = "".join(letter if letter.isprintable() else "?" for letter in text[:_SHOWN])
+    return line if len(text) <= _SHOWN else f"{line}..."
 
 
 def _text(entry: Mapping[str, Value], name: str, wrong: Wrong) -> str:
@@ -248,9 +194,9 @@ def _text(entry: Mapping[str, Value], name: str, wrong: Wrong) -> str:
 
 def _flag(entry: Mapping[str, Value], wrong: Wrong) -> bool:
     text = _text(entry, "optional", wrong)
-    if text not in ("", "true", "false"):
+    if text not in _TRUE | _FALSE:
         wrong("optional", "must be true or false")
-    return text == "true"
+    return text in _TRUE
 
 
 def _size(entry: Mapping[str, Value], wrong: Wrong) -> int | None:
