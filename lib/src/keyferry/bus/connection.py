@@ -15,6 +15,7 @@ from keyferry.bus.acks import check_ack, refused
 from keyferry.bus.client import Connection
 from keyferry.bus.deliver import Deliver, Handler
 from keyferry.bus.headers import MESSAGE_ID, PUBLISHED, TTL
+from keyferry.bus.listen import Hear, listen
 from keyferry.bus.pull import Consumer, Pull
 from keyferry.bus.replay import Stored, identity, replay
 from keyferry.bus.requests import ATTEMPT_SECONDS, Requests
@@ -151,6 +152,20 @@ class Bus:
             BusUnavailable: no connection, or no such stream.
         """
         return await identity(self._nats, stream)
+
+    async def listen(self, subject: str, handle: Hear, *, destination: str = "") -> None:
+        """Hand every message on a subject to a handler, one after the other, until cancelled.
+
+        Args:
+            subject: Captured by no stream, or nobody else's business: what comes while nobody listens is lost.
+            handle: Called with the payload; shall be quick. What it raises is logged and counted, UntrustedMessage
+                among it, and ends nothing.
+            destination: The subject's template, for spans and metrics; the subject itself where it names no node.
+
+        Raises:
+            BusUnavailable: the connection has been closed for good. One that is lost is waited for.
+        """
+        await listen(self._nats, subject, handle, destination or subject)
 
     async def consume(self, consumer: Consumer, handle: Handler, *, concurrency: int) -> None:
         """Take messages as fast as they can be handled, until cancelled.
