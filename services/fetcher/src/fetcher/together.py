@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Awaitable, Iterable, Sequence
 from typing import TypeVar
 
@@ -24,6 +25,7 @@ async def all_of(jobs: Iterable[Awaitable[T]], *, at_once: int = AT_ONCE) -> lis
         KeyferryError: one for all that failed, once all have ended.
     """
     slots = asyncio.Semaphore(at_once)
+    waiting = list(jobs)
 
     async def run(job: Awaitable[T]) -> T | KeyferryError:
         async with slots:
@@ -34,9 +36,13 @@ async def all_of(jobs: Iterable[Awaitable[T]], *, at_once: int = AT_ONCE) -> lis
 
     try:
         async with asyncio.TaskGroup() as tasks:
-            running = [tasks.create_task(run(job)) for job in jobs]
+            running = [tasks.create_task(run(job)) for job in waiting]
     except ExceptionGroup as defects:
         raise defects.exceptions[0] from None
+    finally:
+        for job in waiting:
+            if inspect.iscoroutine(job):
+                job.close()  # one that never had its turn; Python warns of those that nobody awaits
     results = [task.result() for task in running]
     failures = [result for result in results if isinstance(result, KeyferryError)]
     if failures:
