@@ -45,7 +45,11 @@ SECTIONS: dict[str, tuple[type, set[str]]] = {
     "Node-driver": (NodeDriverSettings, {about.variable for _, about in known(ServiceSettings)}),
     "Fetcher": (FetcherSettings, {about.variable for _, about in known(ServiceSettings)}),
     "Streams": (streams.Settings, set()),
-    **{f"Fetcher: {name}": (settings_of(module), set()) for name, module in PROVIDERS.items()},
+    # A module with several names has one section, under the last of them.
+    **{
+        f"Fetcher: {name}": (settings_of(module), set())
+        for module, name in {module: name for name, module in PROVIDERS.items()}.items()
+    },
 }
 """Section to the class it describes, and which of its settings another section describes."""
 

@@ -177,6 +177,40 @@ class OpenBao:
             {"allowed_domains": [domain], "allow_bare_domains": True, "allow_subdomains": True, "max_ttl": "72h"},
         )
 
+    async def enable_database(
+        self,
+        *,
+        port: int,
+        password: str,
+        role: str = "web",
+        mount: str = "database",
+        default_ttl: str = "5m",
+        max_ttl: str = "10m",
+    ) -> None:
+        """Mount a database engine that makes users of a Valkey, each with a lease, and a role that may do everything.
+
+        Args:
+            port: Of the Valkey, on loopback.
+            password: Of its default user.
+            role: Users come from `<mount>/creds/<role>`.
+            mount: Path of the engine.
+            default_ttl: How long a lease lasts before it must be renewed, such as `5m`.
+            max_ttl: How long it can last.
+        """
+        await self.call(lambda client: client.sys.enable_secrets_engine("database", path=mount))
+        connection = {"host": "127.0.0.1", "port": port, "username": "default", "password": password}
+        plugin = {"plugin_name": "valkey-database-plugin", "allowed_roles": "*"}
+        await self.write(f"{mount}/config/valkey", {**plugin, **connection})
+        ttls = {"default_ttl": default_ttl, "max_ttl": max_ttl}
+        await self.write(
+            f"{mount}/roles/{role}", {"db_name": "valkey", "creation_statements": '["+@all", "~*"]', **ttls}
+        )
+
+    async def leases(self, prefix: str) -> list[str]:
+        """Ids of the leases that are alive below a path, such as `database/creds/web`."""
+        found = await self.call(lambda client: client.list(f"sys/leases/lookup/{prefix}"))
+        return [f"{prefix}/{key}" for key in found["data"]["keys"]] if found else []
+
     def count_requests(self, path_prefix: str, *, operation: str | None = None) -> int:
         """Count the requests OpenBao has seen on API paths that begin so (`secret/data/app`, `auth/jwt/login`).
 

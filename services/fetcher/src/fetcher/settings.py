@@ -18,7 +18,7 @@ class Settings(ServiceSettings):
     providers: tuple[str, ...] = setting(
         "KEYFERRY_PROVIDERS",
         "backends to offer, comma-separated",
-        default=("aws", "azure", "gcp", "vault"),
+        default=("aws", "azure", "gcp", "openbao", "vault"),
         parse=words,
     )
     mounts: int = setting(

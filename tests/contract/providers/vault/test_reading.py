@@ -35,15 +35,7 @@ async def pki(tenant: Tenant) -> str:
 
 async def dynamic(tenant: Tenant, valkey: Valkey) -> str:
     mount = f"{tenant.name}-db"
-    await tenant.bao.call(lambda client: client.sys.enable_secrets_engine("database", path=mount))
-    connection = {"host": "127.0.0.1", "port": valkey.port, "username": "default", "password": PASSWORD}
-    await tenant.bao.write(
-        f"{mount}/config/valkey", {"plugin_name": "valkey-database-plugin", "allowed_roles": "*", **connection}
-    )
-    await tenant.bao.write(
-        f"{mount}/roles/web",
-        {"db_name": "valkey", "creation_statements": '["+@all", "~*"]', "default_ttl": "5m", "max_ttl": "10m"},
-    )
+    await tenant.bao.enable_database(port=valkey.port, password=PASSWORD, mount=mount)
     await tenant.allow(f'path "{mount}/creds/web" {{ capabilities = ["read"] }}')
     return f"{mount}/creds/web"
 
@@ -55,7 +47,14 @@ async def test_a_key_of_kv_version_2_is_the_file(vault: Vault, tenant: Tenant) -
 
     secret = await one(vault, tenant, tenant.path("app"), secretKey="password")
 
-    assert secret == Secret(path="one", contents=b"correct horse\n", object_id="one", version="2", mode=None)
+    assert secret == Secret(
+        path="one",
+        contents=b"correct horse\n",
+        object_id="one",
+        version="2",
+        mode=None,
+        source=tenant.path("app"),
+    )
 
 
 async def test_a_query_reads_an_older_version(vault: Vault, tenant: Tenant) -> None:

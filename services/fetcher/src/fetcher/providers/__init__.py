@@ -13,10 +13,12 @@ TABLE = {
     "aws": "fetcher.providers.aws",
     "azure": "fetcher.providers.azure",
     "gcp": "fetcher.providers.gcp",
+    "openbao": "fetcher.providers.vault",
     "vault": "fetcher.providers.vault",
 }
 """Name in ``spec.provider`` to the module that offers ``async def open_provider(environ) -> Provider``. Modules are
-imported when opened, so that an image for one backend carries no SDK of another."""
+imported when opened, so that an image for one backend carries no SDK of another; names of one module share a
+provider."""
 
 PLUGIN_DIRS = "KEYFERRY_PLUGIN_DIRS"
 """Where it is set, every other name is asked of a plugin (docs/backends/plugin.md)."""
@@ -33,11 +35,11 @@ async def open_providers(names: Collection[str], environ: Mapping[str, str]) -> 
     if unknown:
         raise SettingsError(f"KEYFERRY_PROVIDERS names {', '.join(unknown)}: known are {', '.join(sorted(TABLE))}")
     async with AsyncExitStack() as stack:
-        providers: dict[str, Provider] = {}
-        for name in names:
-            provider: Provider = await importlib.import_module(TABLE[name]).open_provider(environ)
-            stack.push_async_callback(provider.close)
-            providers[name] = provider
+        opened: dict[str, Provider] = {}
+        for module in dict.fromkeys(TABLE[name] for name in names):
+            opened[module] = await importlib.import_module(module).open_provider(environ)
+            stack.push_async_callback(opened[module].close)
+        providers = {name: opened[TABLE[name]] for name in names}
         if not environ.get(PLUGIN_DIRS):
             yield providers
             return

@@ -10,7 +10,7 @@ from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Any
 
-from fetcher.providers.vault.objects import Call
+from fetcher.providers.vault.objects import LIST, Call
 from fetcher.providers.vault.transport import Answer
 from keyferry.errors import (
     AccessDenied,
@@ -23,7 +23,7 @@ from keyferry.errors import (
 
 _LONGEST_REASON = 200  # characters
 _LONGEST_WAIT = 300.0  # seconds, whatever Retry-After says
-_SHORTEST_SECRET = 4  # characters; less cannot be told from the words of a sentence
+_SHORTEST_SECRET = 4  # characters; what is shorter is cut out only where it is a word of its own
 _OPAQUE = re.compile(
     r"""
     ://[^/\s@]*@                                  # user and password of a URL
@@ -60,21 +60,29 @@ def document(answer: Answer, doing: str) -> dict[str, Any]:
     return found
 
 
-def read_failure(answer: Answer, call: Call, doing: str) -> KeyferryError | None:
-    """What a read's answer means if it is an error; None if it is none."""
+def read_failure(answer: Answer, call: Call, doing: str, token: str = "") -> KeyferryError | None:
+    """What a read's answer means if it is an error; None if it is none.
+
+    Args:
+        answer: Vault's.
+        call: What was asked.
+        doing: In words, for messages.
+        token: With which; no message shows it.
+    """
     status = answer.status
     if status < HTTPStatus.MULTIPLE_CHOICES:
         return None
     if unusable := _unusable(answer, doing):
         return unusable
     if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
-        capability = "read" if call.method == "GET" else "create and update"
+        by_method = "read" if call.method == "GET" else "create and update"
+        capability = "list" if call.query == LIST else by_method
         return AccessDenied(f"{doing}: permission denied: give a policy of this role {capability} on {call.path}")
     if status == HTTPStatus.NOT_FOUND:
         return SecretNotFound(f"{doing}: {_missing(answer)}")
     if status == HTTPStatus.METHOD_NOT_ALLOWED:
         return InvalidSecretProviderClass(f"{doing}: Vault does not support {call.method} here: set another method")
-    reason = _reason(answer, _values(call))
+    reason = _reason(answer, [token, *_values(call)])
     return InvalidSecretProviderClass(f"{doing}: Vault refuses it ({status}): {reason}")
 
 
@@ -92,6 +100,24 @@ def login_failure(answer: Answer, doing: str, jwt: str) -> KeyferryError | None:
     if reason == "permission denied":  # all that auth/kubernetes says of most failures
         reason += " (Vault also says so when it cannot have the token reviewed by the Kubernetes API: see its log)"
     return AccessDenied(f"{doing}: {reason}")
+
+
+def lease_failure(answer: Answer, doing: str) -> KeyferryError | None:
+    """What stands in the way of a lease just now; None if Vault has decided, one way or the other."""
+    return _unusable(answer, doing) if answer.status >= HTTPStatus.MULTIPLE_CHOICES else None
+
+
+def is_token_gone(answer: Answer) -> bool:
+    """Whether Vault does not know the token (any more), which is not the same as a policy that grants too little.
+
+    A policy's refusal comes in the words "1 error occurred: ..."; of an unknown token all versions say no more than
+    "permission denied", or "bad token" or "invalid token" with it.
+    """
+    errors = _errors(answer)
+    told = " ".join(errors)
+    return answer.status == HTTPStatus.FORBIDDEN and (
+        errors == ["permission denied"] or "bad token" in told or "invalid token" in told
+    )
 
 
 def _unusable(answer: Answer, doing: str) -> KeyferryError | None:
@@ -141,9 +167,13 @@ def _missing(answer: Answer) -> str:
 def _reason(answer: Answer, hidden: Iterable[str]) -> str:
     """Vault's own words on one line, without what was sent and without anything that looks like a secret."""
     text = _line(" ".join(_errors(answer)))
-    for value in sorted((_line(value) for value in hidden), key=len, reverse=True):
-        if len(value) >= _SHORTEST_SECRET:  # the longest first: one within another must not leave a rest
-            text = text.replace(value, "…").replace(json.dumps(value)[1:-1], "…")
+    for value in sorted(filter(None, map(_line, hidden)), key=len, reverse=True):
+        # The longest first: one within another must not leave a rest. Go quotes as JSON does, with or without umlauts.
+        for written in (value, json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]):
+            if len(value) >= _SHORTEST_SECRET:
+                text = text.replace(written, "…")
+            else:
+                text = re.sub(rf"(?<!\w){re.escape(written)}(?!\w)", "…", text)
     return _OPAQUE.sub("…", text)[:_LONGEST_REASON] or "it gives no reason"
 
 
@@ -160,7 +190,7 @@ def _texts(value: Any) -> list[str]:
 
 
 def _values(call: Call) -> list[str]:
-    """Every text in ``secretArgs``."""
+    """Every text and number in ``secretArgs``."""
     found: list[str] = []
     rest = [json.loads(call.body)] if call.body else []
     while rest:
@@ -169,6 +199,8 @@ def _values(call: Call) -> list[str]:
             rest.extend(value.values() if isinstance(value, dict) else value)
         elif isinstance(value, str):
             found.append(value)
+        elif value is not None and not isinstance(value, bool):
+            found.append(json.dumps(value))
     return found
 
 

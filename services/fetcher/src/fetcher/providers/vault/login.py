@@ -32,13 +32,37 @@ class Identity:
     service_account: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Token:
-    """Vault's token. Times are seconds of the clock given to `Tokens`."""
+    """Vault's token, which fetches share unless one of them claims it. Times are seconds of the login's clock.
+
+    Attributes:
+        value: What is sent.
+        since: When it was made.
+        until: Up to when further fetches may use it.
+        ends: When Vault takes it away unless it is renewed; infinite where it has no end.
+        duration: Seconds that it was given; 0 where it has no end.
+        is_renewable: Whether it may renew itself, and be revoked: batch tokens cannot.
+        is_claimed: One fetch has it for its leases alone.
+    """
 
     value: str = field(repr=False)
     since: float
     until: float
+    ends: float = math.inf
+    duration: int = 0
+    is_renewable: bool = False
+    is_claimed: bool = False
+
+    def claim(self) -> bool:
+        """Keep it from all fetches that come; False if another has done so before.
+
+        `Tokens` hands out no token whose time is over.
+        """
+        if self.is_claimed:
+            return False
+        self.is_claimed, self.until = True, -math.inf
+        return True
 
 
 async def log_in(send: Send, identity: Identity, jwt: str, clock: Clock) -> Token:
@@ -62,7 +86,20 @@ async def log_in(send: Send, identity: Identity, jwt: str, clock: Clock) -> Toke
     value = auth.get("client_token") if isinstance(auth, dict) else None
     if not isinstance(auth, dict) or not isinstance(value, str) or not _HEADER_TEXT.fullmatch(value):
         raise AccessDenied(f"{doing}: Vault gives no token; does the mount ask for a second factor?")
-    return Token(value, since=clock(), until=asked + _usable_for(auth.get("lease_duration"), auth.get("num_uses")))
+    duration = seconds(auth.get("lease_duration"))
+    return Token(
+        value,
+        since=clock(),
+        until=asked + _usable_for(auth.get("lease_duration"), auth.get("num_uses")),
+        ends=asked + (duration or math.inf),
+        duration=duration,
+        is_renewable=auth.get("renewable") is True and auth.get("token_type") != "batch",
+    )
+
+
+def seconds(found: object) -> int:
+    """A duration of Vault's; 0, for ever, where it makes no sense."""
+    return found if type(found) is int and found > 0 else 0
 
 
 def _usable_for(lease: object, uses: object) -> float:

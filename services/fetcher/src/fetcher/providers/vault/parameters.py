@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 
 from fetcher.endpoints import refusal
 from fetcher.provider import Problems
-from fetcher.providers.vault.objects import Object, misspelt, parse_objects
+from fetcher.providers.vault.entries import parse_objects
+from fetcher.providers.vault.objects import Object, misspelt
 from fetcher.providers.vault.settings import VaultSettings
 
-DEFAULT_AUDIENCE = "vault"
 PARAMETERS = (
     "roleName",
     "vaultAddress",
@@ -34,6 +34,28 @@ _MOUNT = re.compile(r"[^\x00-\x1f\x7f?#%\\]+")
 _FLAGS = dict.fromkeys(("1", "t", "T", "true", "TRUE", "True"), True) | dict.fromkeys(
     ("0", "f", "F", "false", "FALSE", "False"), False
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """How a class is written: for Vault's provider or for OpenBao's, which is the same but for these names.
+
+    Attributes:
+        prefix: In place of ``vault`` at the beginning of a parameter's name; ``vault`` itself is understood, too.
+        audience: Of the pod's token where the class names none.
+    """
+
+    prefix: str
+    audience: str
+
+    def name(self, parameter: str) -> str:
+        """A parameter's own name in this dialect."""
+        rest = parameter.removeprefix("vault")
+        return parameter if rest == parameter else self.prefix + rest
+
+
+VAULT = Dialect("vault", "vault")
+OPENBAO = Dialect("openbao", "openbao")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,66 +97,110 @@ class Parameters:
     objects: tuple[Object, ...]
 
 
-def parse(parameters: Mapping[str, str], settings: VaultSettings) -> Parameters:
+def parse(parameters: Mapping[str, str], settings: VaultSettings, tokens: Container[str] = ()) -> Parameters:
     """What the class asks for; a parameter that is missing or empty takes the operator's default.
+
+    Args:
+        parameters: The class's.
+        settings: The operator's.
+        tokens: Audiences of the pod's tokens, which say what the cluster was set up for where the class says nothing.
 
     Raises:
         InvalidSecretProviderClass: naming every problem.
     """
     problems = Problems()
-    for name, right in misspelt(parameters, PARAMETERS):
+    for name, right in misspelt(parameters, (*PARAMETERS, *map(OPENBAO.name, PARAMETERS))):
         problems.add(name, f"is not a parameter: write {right}")
-    role = parameters.get("roleName", "")
+    given = _Given(parameters)
+    role = given.get("roleName")
     if not role:
-        problems.add("missing 'roleName'", "in SecretProviderClass definition")
-    server = _server(parameters, settings, problems)
-    objects = parse_objects(parameters.get("objects", ""), problems)
+        problems.add_text("missing 'roleName' in SecretProviderClass definition")
+    server = _server(given, settings, problems)
+    objects = parse_objects(given.get("objects"), problems)
     problems.raise_any()
-    return Parameters(role, parameters.get("audience") or DEFAULT_AUDIENCE, server, objects)
+    return Parameters(role, given.get("audience") or given.usual_audience(tokens), server, objects)
 
 
-def _server(parameters: Mapping[str, str], settings: VaultSettings, problems: Problems) -> Server:
-    named = parameters.get("vaultAddress", "")
-    address = (named or settings.address).rstrip("/")
+def backend(parameters: Mapping[str, str], settings: VaultSettings) -> str:
+    """Which Vault a class asks, and which namespace of it, as one text; empty if that makes no sense."""
+    given = _Given(parameters)
+    address, namespace = _address(given, settings), _namespace(given, settings)
+    if not address or refusal(address, settings.allowed_hosts) or not _HEADER_TEXT.fullmatch(namespace):
+        return ""
+    return f"{address}/{namespace}" if namespace else address
+
+
+class _Given:
+    """A class's parameters by Vault's names, in whichever dialect they are written."""
+
+    def __init__(self, parameters: Mapping[str, str]) -> None:
+        self._parameters = parameters
+        is_openbao = any(parameters.get(OPENBAO.name(name)) for name in PARAMETERS if OPENBAO.name(name) != name)
+        self._dialect = OPENBAO if is_openbao else VAULT
+
+    def get(self, parameter: str) -> str:
+        """Its value; empty if it is not given."""
+        return self._parameters.get(self.name(parameter), "")
+
+    def name(self, parameter: str) -> str:
+        """As the class writes it, or would."""
+        own = self._dialect.name(parameter)
+        return parameter if self._parameters.get(parameter) and not self._parameters.get(own) else own
+
+    def usual_audience(self, tokens: Container[str]) -> str:
+        """Of the pod's token, where the class names none: its dialect's, or the other's if there is no other token."""
+        own, other = self._dialect.audience, (VAULT if self._dialect is OPENBAO else OPENBAO).audience
+        return other if other in tokens and own not in tokens else own
+
+
+def _address(given: _Given, settings: VaultSettings) -> str:
+    return (given.get("vaultAddress") or settings.address).rstrip("/")
+
+
+def _namespace(given: _Given, settings: VaultSettings) -> str:
+    return (given.get("vaultNamespace") or settings.namespace).strip("/")
+
+
+def _server(given: _Given, settings: VaultSettings, problems: Problems) -> Server:
+    name, address = given.name("vaultAddress"), _address(given, settings)
     if not address:
-        problems.add("vaultAddress", "is missing, and the fetcher has no default (VAULT_ADDR)")
+        problems.add(name, "is missing, and the fetcher has no default (VAULT_ADDR)")
     elif reason := refusal(address, settings.allowed_hosts):
-        problems.add("vaultAddress" if named else "VAULT_ADDR (vaultAddress is not set)", reason)
-    namespace = parameters.get("vaultNamespace") or settings.namespace
+        problems.add(name if given.get("vaultAddress") else f"VAULT_ADDR ({name} is not set)", reason)
+    namespace = _namespace(given, settings)
     if not _HEADER_TEXT.fullmatch(namespace):
-        problems.add("vaultNamespace", "holds blanks or other characters that a namespace cannot have")
-    return Server(
-        address, namespace.strip("/"), _mount(parameters, settings, problems), _tls(parameters, settings, problems)
-    )
+        problems.add(given.name("vaultNamespace"), "holds blanks or other characters that a namespace cannot have")
+    return Server(address, namespace, _mount(given, settings, problems), _tls(given, settings, problems))
 
 
-def _mount(parameters: Mapping[str, str], settings: VaultSettings, problems: Problems) -> str:
-    names = [name for name in ("vaultAuthMountPath", "vaultKubernetesMountPath") if parameters.get(name)]
-    if len(names) > 1:
-        problems.add("vaultAuthMountPath", "and vaultKubernetesMountPath cannot both be set: keep vaultAuthMountPath")
-    mount = (parameters[names[0]] if names else settings.auth_mount).strip("/")
+def _mount(given: _Given, settings: VaultSettings, problems: Problems) -> str:
+    one, other = given.name("vaultAuthMountPath"), given.name("vaultKubernetesMountPath")
+    named, older = given.get("vaultAuthMountPath"), given.get("vaultKubernetesMountPath")
+    if named and older:
+        problems.add(one, f"and {other} cannot both be set: keep {one}")
+    mount = (named or older or settings.auth_mount).strip("/")
     if not _MOUNT.fullmatch(mount) or {".", "..", ""} & set(mount.split("/")):
-        problems.add(
-            names[0] if names else "VAULT_AUTH_MOUNT", "is no mount path: write it as after auth/, such as jwt"
-        )
+        where = one if named else other if older else "VAULT_AUTH_MOUNT"
+        problems.add(where, "is no mount path: write it as after auth/, such as jwt")
     return mount
 
 
-def _tls(parameters: Mapping[str, str], settings: VaultSettings, problems: Problems) -> Tls:
-    ca = (parameters.get("vaultCACertPath", ""), parameters.get("vaultCADirectory", ""))
-    client = (parameters.get("vaultTLSClientCertPath", ""), parameters.get("vaultTLSClientKeyPath", ""))
+def _tls(given: _Given, settings: VaultSettings, problems: Problems) -> Tls:
+    ca = (given.get("vaultCACertPath"), given.get("vaultCADirectory"))
+    client = (given.get("vaultTLSClientCertPath"), given.get("vaultTLSClientKeyPath"))
     if client[1] and not client[0]:
-        problems.add("vaultTLSClientKeyPath", "is set without vaultTLSClientCertPath")
-    skip = parameters.get("vaultSkipTLSVerify", "")
+        key_path, certificate_path = given.name("vaultTLSClientKeyPath"), given.name("vaultTLSClientCertPath")
+        problems.add(key_path, f"is set without {certificate_path}")
+    skip = given.get("vaultSkipTLSVerify")
     if skip and skip not in _FLAGS:
-        problems.add("vaultSkipTLSVerify", "must be true or false")
+        problems.add(given.name("vaultSkipTLSVerify"), "must be true or false")
     # What belongs together is replaced together: a class's own CA folder must not lose against the operator's CA file.
     ca_file, ca_directory = ca if any(ca) else (settings.ca_file, settings.ca_directory)
     certificate, key = client if any(client) else (settings.client_certificate, settings.client_key)
     return Tls(
         ca_file=ca_file,
         ca_directory=ca_directory,
-        server_name=parameters.get("vaultTLSServerName") or settings.server_name,
+        server_name=given.get("vaultTLSServerName") or settings.server_name,
         client_certificate=certificate,
         client_key=key,
         skip_verify=_FLAGS.get(skip, settings.skip_verify),

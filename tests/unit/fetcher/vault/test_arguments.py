@@ -1,4 +1,4 @@
-"""The YAML reader of `objects`: what it takes, and what it refuses in time."""
+"""What `objects` and `secretArgs` mean: as Go reads them, whatever stands there, and in time."""
 
 import json
 from contextlib import suppress
@@ -9,7 +9,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fetcher.providers.vault.document import MAX_CHARACTERS, DocumentError, Scalar, read, to_json
+from fetcher.document import LONGEST, DocumentError, Scalar, read
+from fetcher.providers.vault.arguments import to_json
 
 BOMB = "a: &a [x,x,x,x,x,x,x,x,x,x]\n" + "".join(
     f"{after}: &{after} [{','.join([f'*{before}'] * 10)}]\n"
@@ -32,6 +33,16 @@ MERGE_BOMB = "a: &a {k: v}\n" + "".join(
         ("a: -0x1F", {"a": -31}),
         ("a: 1_000", {"a": 1000}),
         ("a: 1.50", {"a": 1.5}),
+        ("a: 8.0", {"a": 8}),
+        ("a: 0o17", {"a": 15}),
+        ("a: -017", {"a": -15}),
+        ("a: 089", {"a": 89}),
+        ("a: 0b101", {"a": 5}),
+        ("a: 18446744073709551615", {"a": 18446744073709551615}),
+        ("a: 18446744073709551617", {"a": 18446744073709551616}),
+        ("a: 1e30", {"a": 1e30}),
+        ("a: 1e999", {"a": "1e999"}),
+        ("a: 0x_", {"a": "0x_"}),
         ("a: true", {"a": True}),
         ("a: yes", {"a": "yes"}),
         ("a: off", {"a": "off"}),
@@ -81,11 +92,11 @@ def test_a_scalar_keeps_its_text(text: str) -> None:
         ("[" * 50 + "]" * 50, "is nested deeper than 32 levels"),
         ("- " * 50, "is nested deeper than 32 levels"),
         ("[" * 200_000, "is nested deeper than 32 levels"),
-        ("x" * (MAX_CHARACTERS + 1), "characters long"),
+        ("x" * (LONGEST + 1), "characters long"),
         (BOMB, "stands for more than 20000 values"),
         (MERGE_BOMB, "stands for more than 20000 values"),
-        ("&a [*a]", "nests deeper than 32 levels"),
-        ("&a {b: *a}", "nests deeper than 32 levels"),
+        ("&a [*a]", "nests too deep where it refers to itself"),
+        ("&a {b: *a}", "nests too deep where it refers to itself"),
     ],
 )
 def test_what_is_wrong_is_said_by_place(text: str, problem: str) -> None:
