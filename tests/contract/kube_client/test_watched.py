@@ -57,10 +57,14 @@ def provider_of(told: Json) -> str:
 
 @asynccontextmanager
 async def watching(
-    kube: Kube, *, pace: Pace = QUICK, project: Callable[[Json], str] = provider_of
+    kube: Kube,
+    *,
+    pace: Pace = QUICK,
+    project: Callable[[Json], str | None] = provider_of,
+    changed: Callable[[tuple[str, str]], None] = lambda _: None,
 ) -> AsyncIterator[Watched[str]]:
     """A cache that runs while the block does."""
-    watched = Watched(kube, CLASSES, project, pace=pace)
+    watched = Watched(kube, CLASSES, project, pace=pace, changed=changed)
     task = asyncio.create_task(watched.run())
     try:
         yield watched
@@ -378,3 +382,36 @@ async def test_a_name_that_cannot_be_is_not_asked_for(api: KubeAPI, kube: Kube) 
 
     assert await watched.fetch("default", "../../../../../api/v1/namespaces/x/secrets/y") is None
     assert api.faults.requests == before
+
+
+async def test_each_change_is_told_once(api: KubeAPI, kube: Kube, cluster: Cluster) -> None:
+    """Of what is listed, watched, missed by a watch and listed later: who builds on the cache hears of it all."""
+    told: list[str] = []
+    await cluster.apply("a", "aws")
+    async with watching(kube, pace=Pace(0.2, 0.2, 0.02, 0.1), changed=lambda key: told.append(key[1])) as watched:
+        await until(lambda: told == ["a"])
+        await cluster.apply("b", "aws")
+        await until(lambda: told == ["a", "b"])
+        await until(lambda: api.faults.watches)
+        with unheard(api):
+            await cluster.apply("a", "vault")
+        await until(lambda: told == ["a", "b", "a"])
+        await cluster.delete("b")
+        await until(lambda: told == ["a", "b", "a", "b"])
+
+        assert dict(watched.items()) == {("default", "a"): "vault"}
+
+
+async def test_what_is_projected_to_nothing_is_not_kept(kube: Kube, cluster: Cluster) -> None:
+    """Of ten thousand pods a service may care for ten; an object that is no longer of interest is dropped."""
+
+    def only_vault(told: Json) -> str | None:
+        return "vault" if provider_of(told) == "vault" else None
+
+    await cluster.apply("a", "aws")
+    await cluster.apply("b", "vault")
+    async with watching(kube, project=only_vault) as watched:
+        await until(lambda: watched.synced)
+        assert [key for key, _ in watched.items()] == [("default", "b")]
+        await cluster.apply("b", "aws")
+        await until(lambda: not watched.items())

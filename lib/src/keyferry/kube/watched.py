@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, ItemsView
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Generic, NoReturn, TypeVar
@@ -65,26 +65,29 @@ class Watched(Generic[T]):
         self,
         kube: Kube,
         path: str,
-        project: Callable[[Json], T],
+        project: Callable[[Json], T | None],
         *,
         pace: Pace = USUAL,
         clock: Callable[[], float] = time.monotonic,
+        changed: Callable[[Key], None] = lambda _: None,
     ) -> None:
         """Wires the cache.
 
         Args:
             kube: The API server.
             path: Of a namespaced resource in all namespaces, such as ``/api/v1/serviceaccounts``.
-            project: What to keep of an object. It must take whatever the API server may hold: where it raises, nothing
-                of the resource can be cached.
+            project: What to keep of an object; None keeps nothing. It must take whatever the API server may hold: where
+                it raises, nothing of the resource can be cached.
             pace: How often to ask.
             clock: Seconds, monotonic.
+            changed: Told of each object whose projection is another than before, or that is there no longer.
         """
         self._kube = kube
         self._path = path
         self._project = project
         self._pace = pace
         self._clock = clock
+        self._changed = changed
         self._items: dict[Key, T] = {}
         self._version: str | None = None
         self._listed_at: float | None = None
@@ -116,6 +119,10 @@ class Watched(Generic[T]):
     def get(self, namespace: str, name: str) -> T | None:
         """The object as the watch has shown it; costs a dictionary lookup."""
         return self._items.get((namespace, name))
+
+    def items(self) -> ItemsView[Key, T]:
+        """All of them, as the watch has shown them; not to be gone through across an ``await``."""
+        return self._items.items()
 
     async def fetch(self, namespace: str, name: str) -> T | None:
         """The object from the cache, or else from the API server, where it may be newer than the watch.
@@ -179,16 +186,21 @@ class Watched(Generic[T]):
             if page is None:
                 raise KubernetesUnavailable(f"the Kubernetes API server knows no {self._path}: install its definition")
             for told in page.get("items") or ():
-                items[_key(told)] = self._project(told)
+                item = self._project(told)
+                if item is not None:
+                    items[_key(told)] = item
             more = page["metadata"].get("continue")
             if not more:
                 break
             query["continue"] = more
-        self._items = items
+        before, self._items = self._items, items
         self._version = page["metadata"]["resourceVersion"]
         self._listed_at = self._current_at = self._clock()
         self._relist_at = self._listed_at + self._pace.relist * random.uniform(0.9, 1.1)  # noqa: S311 - spreads load
         self._works()
+        for key in before.keys() | items.keys():
+            if before.get(key) != items.get(key):
+                self._changed(key)
 
     async def _watch(self, version: str | None) -> None:
         seconds = max(1.0, min(self._pace.watch, self._relist_at - self._clock()))
@@ -206,10 +218,17 @@ class Watched(Generic[T]):
         if kind == "ERROR":
             raise refusal("GET", self._path, told.get("code") or _GONE, told, watch=True)
         if kind == "DELETED":
-            self._items.pop(_key(told), None)
+            self._keep(_key(told), None)
         elif kind in ("ADDED", "MODIFIED"):
-            self._items[_key(told)] = self._project(told)
+            self._keep(_key(told), self._project(told))
         self._version = told["metadata"]["resourceVersion"]
+
+    def _keep(self, key: Key, item: T | None) -> None:
+        before = self._items.pop(key, None)
+        if item is not None:
+            self._items[key] = item
+        if before != item:
+            self._changed(key)
 
     def _works(self) -> None:
         if self._trouble is not None:
