@@ -1,3 +1,4 @@
+import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -82,6 +83,22 @@ async def test_optional_objects_that_are_missing_are_left_out(
     assert {each.path: each.contents for each in answer} == {"a": b"a", "b": b"b", "p": b"p"}
     assert answer.left_out == ("gone", "label", "gone-p", "version")
     assert (proxy.count("BatchGetSecretValue"), proxy.count(".GetSecretValue")) == (1, 1)
+
+
+@pytest.mark.parametrize("names", [["a"], ["a", "b"]])
+async def test_a_secret_without_value_counts_as_missing(
+    provider: Provider, account: Any, proxy: CountingProxy, names: list[str]
+) -> None:
+    """AWS can hold a secret and no value for it; by itself or in a batch, only optional ones may be so."""
+    bare = [{"ARN": f"arn:{name}", "Name": name, "VersionId": "v"} for name in names]
+    proxy.fail(status=200, body=json.dumps({"SecretValues": bare}), match="BatchGetSecretValue")
+    proxy.fail(status=200, body=json.dumps(bare[0]), match=".GetSecretValue")
+
+    answer = await provider.fetch(account.request(*(secret(name, optional=True) for name in names)))
+    with pytest.raises(SecretNotFound, match="secret a has no value: put one"):
+        await provider.fetch(account.request(*map(secret, names)))
+
+    assert (len(answer), answer.left_out) == (0, tuple(names))
 
 
 async def test_a_missing_object_that_another_entry_needs_is_an_error(provider: Provider, account: Any) -> None:

@@ -138,6 +138,7 @@ async def test_a_listing_that_makes_no_sense_is_not_a_selection(
             await provider.fetch(account.request(entry))
 
     assert "canary-message" not in refused.value.message
+    assert proxy.count(operation) <= 2
 
 
 STEPS = [

@@ -120,6 +120,21 @@ async def test_a_batch_stays_a_batch(provider: Provider, account: Any, strict_aw
     assert (proxy.count("BatchGetSecretValue"), proxy.count(DESCRIBE), proxy.count(GET)) == (2, 0, 0)
 
 
+async def test_what_a_batch_did_not_yield_is_read_at_once(
+    provider: Provider, account: Any, strict_aws: Aws, proxy: CountingProxy
+) -> None:
+    """AWS has just said that something is wrong with it: its version is of no interest."""
+    for name in ("a", "b"):
+        await strict_aws.create_secret(account.name(name), name)
+    request = await held(provider, account.request(secret(account.name("a")), secret(account.name("b"))))
+    await strict_aws.call("secretsmanager", lambda client: client.delete_secret(SecretId=account.name("b")))
+
+    with pytest.raises(SecretNotFound, match=account.name("b")):
+        await provider.fetch(request)
+
+    assert (proxy.count(DESCRIBE), proxy.count(GET)) == (0, 1)
+
+
 async def test_where_batching_is_denied_versions_are_asked_for(
     provider: Provider, make_account: Callable[..., Awaitable[Any]], strict_aws: Aws, proxy: CountingProxy
 ) -> None:

@@ -44,10 +44,14 @@ def test_a_selection_without_folder_is_known_by_its_prefix() -> None:
     assert only("{objectType: ssmparameter, selectPrefix: /a/}").id == "/a/*"
 
 
-def test_fields_without_value_make_no_selection() -> None:
-    """`selectPrefix:` with nothing behind it counts as left out, as every field does."""
-    found = only("{objectName: a, objectType: ssmparameter, selectPrefix: ~, selectTags: null}")
+@pytest.mark.parametrize("nothing", ["~", "''", '""', "null"])
+def test_fields_without_value_make_no_selection(nothing: str) -> None:
+    """A prefix that a template left empty must not stand for every secret of the account."""
+    found = only(f"{{objectName: a, objectType: ssmparameter, selectPrefix: {nothing}, selectTags: null}}")
     assert (found.service, found.selection) == (SSM, None)
+    assert "objects[0].objectName must be specified" in refusal(
+        f"{{objectType: secretsmanager, selectPrefix: {nothing}}}"
+    )
 
 
 @pytest.mark.parametrize(

@@ -68,8 +68,9 @@ def parse(parameters: Mapping[str, str], *, default_region: str) -> Parameters:
 
 
 def _object(entry: Fields, regions: tuple[str, ...], replacement: str) -> Object:
-    if any(entry.has(field) for field in SELECTION_FIELDS):
-        return _selection(entry, replacement)
+    selection = read_selection(entry.named(SELECTION_FIELDS), entry.problem)
+    if selection:
+        return _selection(entry, selection, replacement)
     name, alias = entry.text("objectName"), entry.text("objectAlias")
     service = ""
     if name:
@@ -91,14 +92,13 @@ def _object(entry: Fields, regions: tuple[str, ...], replacement: str) -> Object
     )
 
 
-def _selection(entry: Fields, replacement: str) -> Object:
+def _selection(entry: Fields, selection: Selection, replacement: str) -> Object:
     """An entry that stands for all objects of a prefix, of tags, or of both."""
     kind, alias = entry.text("objectType"), entry.text("objectAlias")
     service = names.service_of_type(kind, entry.problem)
     for field in _NAMED_FIELDS:
         if entry.has(field):
             entry.problem(field, "cannot go with selectPrefix or selectTags, which stand for many objects")
-    selection = read_selection(entry.named(SELECTION_FIELDS), entry.problem) or Selection()
     names.check_selection(selection, service, entry.problem)
     return Object(
         place=entry.place,

@@ -119,10 +119,13 @@ async def _single(access: Access, question: Question, denied: Denied) -> Found:
         if question.optional and fault.kind is SecretNotFound:
             return NoValue.MISSING
         raise fault.explain(f"reading secret {wanted} {access}") from None
-    return _value(answer, wanted.name)
+    found = _value(answer, wanted.name)
+    if found is NoValue.MISSING and not question.optional:
+        raise SecretNotFound(f"secret {wanted} has no value: put one")
+    return found
 
 
-def _value(answer: Mapping[str, Any], name: str) -> Value:
+def _value(answer: Mapping[str, Any], name: str) -> Found:
     version, text, binary = str(answer.get("VersionId", "")), answer.get("SecretString"), answer.get("SecretBinary")
     source = f"{SECRETS_MANAGER}/{answer['Name']}" if answer.get("Name") else ""
     if isinstance(text, str):
@@ -131,4 +134,4 @@ def _value(answer: Mapping[str, Any], name: str) -> Value:
         return Value(binary, version, source)
     if not answer.get("ARN") or text is not None:
         raise ProviderUnavailable(f"reading secret {shown(name)}: an answer that makes no sense")
-    raise SecretNotFound(f"secret {shown(name)} has no value: put one")
+    return NoValue.MISSING
