@@ -99,6 +99,7 @@ def streams(settings: Settings) -> list[StreamConfig]:
             storage=StorageType.FILE,
             max_msgs_per_subject=1,
             allow_msg_ttl=True,
+            allow_direct=True,  # a syncer reads what it needs when it needs it, and keeps no content
             max_age=2 * _DAY,  # behind the per-message TTLs
             num_replicas=settings.replicas,
         ),

@@ -17,7 +17,7 @@ from keyferry.bus.deliver import Deliver, Handler
 from keyferry.bus.headers import MESSAGE_ID, PUBLISHED, TTL
 from keyferry.bus.listen import Hear, listen
 from keyferry.bus.pull import Consumer, Pull
-from keyferry.bus.replay import Stored, identity, replay
+from keyferry.bus.replay import Stored, identity, last, replay
 from keyferry.bus.requests import ATTEMPT_SECONDS, Requests
 from keyferry.errors import BusUnavailable, KeyferryError
 
@@ -144,6 +144,18 @@ class Bus:
             BusUnavailable: not read to the end; what came so far is true, and not all.
         """
         return replay(self._nats, stream, subject)
+
+    async def last(self, stream: str, subject: str) -> Stored | None:
+        """The last message of a subject; None where there is none (any more).
+
+        Args:
+            stream: One that allows direct gets.
+            subject: Without wildcards.
+
+        Raises:
+            BusUnavailable: no connection, or no such stream.
+        """
+        return await last(self._nats, stream, subject)
 
     async def identity(self, stream: str) -> str:
         """What tells a stream from another of its name, made after this one was lost.

@@ -83,6 +83,20 @@ async def identity(client: Connection, stream: str) -> str:
     return str(about["created"])
 
 
+async def last(client: Connection, stream: str, subject: str) -> Stored | None:
+    """See `keyferry.bus.Bus.last`."""
+    try:
+        message = await client.request(f"$JS.API.DIRECT.GET.{stream}.{subject}", b"", timeout=_SILENCE_SECONDS)
+    except (nats.errors.Error, TimeoutError) as error:
+        raise refused(error) from None
+    headers = message.headers or {}
+    if headers.get("Status") == _NOTHING_LEFT:
+        return None
+    if "Nats-Subject" not in headers:
+        raise BusUnavailable(f"stream {stream} cannot be read: run `python -m keyferry.streams`, and check JetStream")
+    return Stored(headers["Nats-Subject"], message.data, _microseconds(headers["Nats-Time-Stamp"]))
+
+
 async def _ask(client: Connection, stream: str, wish: dict[str, Any], inbox: str) -> None:
     try:
         await client.publish(f"$JS.API.DIRECT.GET.{stream}", json.dumps(wish).encode(), inbox)
