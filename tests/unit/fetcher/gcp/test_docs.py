@@ -3,7 +3,8 @@
 import re
 from pathlib import Path
 
-from fetcher.providers.gcp.parameters import PARAMETERS, SECRET_FIELDS
+from fetcher.providers.gcp.entries import SECRET_FIELDS
+from fetcher.providers.gcp.parameters import PARAMETERS
 from fetcher.providers.gcp.settings import GcpSettings
 from keyferry.settings import known
 

@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 import yaml
 
+from fetcher.options import PLAIN, Options, Selection
 from fetcher.providers.gcp.parameters import MAX_SECRETS, Parameters, parse
 from keyferry.errors import InvalidSecretProviderClass
 
@@ -48,8 +49,8 @@ def test_an_entry_says_what_becomes_of_a_secret() -> None:
 
     plain, full = parse({"secrets": text}, has_key=False).secrets
 
-    assert (plain.path, plain.mode, plain.json_key, plain.yaml_key, plain.base64) == ("a", None, "", "", False)
-    assert (full.path, full.mode, full.json_key, full.yaml_key, full.base64) == ("b/c", 0o440, "", "user", True)
+    assert (plain.path, plain.mode, plain.options, plain.base64, plain.selection) == ("a", None, PLAIN, False, None)
+    assert (full.path, full.mode, full.options, full.base64) == ("b/c", 0o440, Options(yaml_key="user"), True)
     assert (full.resource.location, plain.resource.location) == ("europe-west1", "")
 
 
@@ -170,7 +171,88 @@ def test_only_the_first_twenty_problems_are_told() -> None:
 
     assert "secrets[9]" in told
     assert "secrets[10]" not in told
-    assert told.endswith("and more problems")
+    assert told.endswith("and 80 more problems")
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ({"optional": True}, Options(optional=True)),
+        ({"expand": "json", "maxBytes": "64Ki"}, Options(expand="json", max_bytes=65536)),
+        ({"extractJSONKey": "k", "optional": "true"}, Options(json_key="k", optional=True)),
+    ],
+)
+@pytest.mark.parametrize("name", [NAME, "projects/demo/locations/global/parameters/app/versions/v1"])
+def test_every_entry_may_have_every_option(name: str, written: dict[str, Any], meant: Options) -> None:
+    """Of Secret Manager and of Parameter Manager."""
+    (found,) = understood({"resourceName": name, "path": "a", **written}).secrets
+
+    assert found.options == meant
+
+
+@pytest.mark.parametrize(
+    ("written", "path", "meant", "location"),
+    [
+        ({"resourceName": "projects/demo", "selectPrefix": "app-"}, "", Selection("app-"), ""),
+        (
+            {"resourceName": "projects/demo/locations/eu", "selectTags": {"env": "prod", "team": 7}, "path": "a/b/"},
+            "a/b",
+            Selection("", (("env", "prod"), ("team", "7"))),
+            "eu",
+        ),
+        (
+            {"resourceName": "projects/demo", "selectPrefix": "_x", "selectTags": {"é": ""}, "fileName": "a"},
+            "a",
+            Selection("_x", (("é", ""),)),
+            "",
+        ),
+    ],
+)
+def test_an_entry_may_select(written: dict[str, Any], path: str, meant: Selection, location: str) -> None:
+    """From a project's secrets or a location's; its path is a folder, or nothing."""
+    (found,) = understood(written).secrets
+
+    assert (found.path, found.selection, found.resource.location, found.is_folder) == (path, meant, location, True)
+    assert found.resource.name == written["resourceName"]
+
+
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [
+        ({"resourceName": "projects/demo"}, "resourceName names no secret: go on with /secrets/*/versions/*, or write"),
+        ({"resourceName": "projects/demo", "selectPrefix": ""}, "resourceName names no secret"),
+        ({"resourceName": NAME, "selectPrefix": "a"}, "which has no secrets to select from: beside selectPrefix and"),
+        ({"selectPrefix": "a"}, "secrets[0].resourceName is missing"),
+        ({"resourceName": "projects/demo/locations/global", "selectPrefix": "a"}, "invalid location"),
+        ({"resourceName": "projects/demo/locations/evil.example", "selectPrefix": "a"}, "invalid location"),
+        ({"resourceName": "projects/demo\n", "selectPrefix": "a"}, "which has no secrets to select from"),
+        ({"resourceName": "projects/demo", "selectPrefix": "a OR name:b"}, "selectPrefix must be the beginning of"),
+        ({"resourceName": "projects/demo", "selectPrefix": "a/b"}, "selectPrefix must be the beginning of secret ids"),
+        ({"resourceName": "projects/demo", "selectTags": {"env": "x OR y"}}, "selectTags must be labels of secrets"),
+        ({"resourceName": "projects/demo", "selectTags": {"a=b OR c": "x"}}, "selectTags must be labels of secrets"),
+        ({"resourceName": "projects/demo", "selectTags": {"1a": "x"}}, "selectTags must be labels of secrets"),
+        ({"resourceName": "projects/demo", "selectTags": {"a": "x" * 64}}, "selectTags must be labels of secrets"),
+        ({"resourceName": "projects/demo", "selectTags": ["a"]}, "selectTags must be a mapping"),
+        ({"resourceName": "projects/demo", "selectPrefix": "a", "path": "../b"}, "path is an invalid path"),
+        ({"resourceName": "projects/demo", "selectPrefix": "a", "path": "/b"}, "path is an invalid path"),
+        ({"resourceName": NAME, "expand": "json"}, "path is an invalid path: it is empty"),
+    ],
+)
+def test_what_cannot_be_selected_is_refused(written: dict[str, Any], told: str) -> None:
+    """By field; nothing can become another term of the filter, or another host."""
+    assert told in refused(yaml.safe_dump([written]))
+
+
+def test_a_folder_of_files_where_a_file_is_needed_is_refused() -> None:
+    """An expanded secret is a folder, and so is what is selected."""
+    file = {"resourceName": NAME, "path": "a"}
+    for folder in (
+        {"resourceName": NAME, "path": "a", "expand": "yaml"},
+        {"resourceName": "projects/demo", "selectPrefix": "x", "path": "a"},
+        {"resourceName": "projects/demo", "selectPrefix": "x", "path": "a/b"},
+    ):
+        assert "where path a is a file" in refused(yaml.safe_dump([file, folder]))
+        assert understood({**file, "path": "other"}, folder, {**file, "path": f"{folder['path']}/other"}).secrets
 
 
 def test_unknown_fields_are_ignored_as_upstream_does(caplog: pytest.LogCaptureFixture) -> None:

@@ -1,7 +1,7 @@
 import pytest
 
 from fetcher.providers.gcp.channels import Channels
-from fetcher.providers.gcp.resources import Resource, resource
+from fetcher.providers.gcp.resources import Resource, listing, resource, secret_id
 from fetcher.providers.gcp.settings import GcpSettings
 
 
@@ -78,3 +78,47 @@ def test_a_location_that_could_be_another_host_is_invalid(location: str) -> None
 def test_a_parameter_needs_a_location() -> None:
     """There are none without, be it global."""
     assert "locations/global" in str(resource("projects/demo/parameters/app/versions/1"))
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "place"),
+    [
+        ("projects/demo/secrets/db/versions/latest", "secrets/db", "demo"),
+        ("projects/123/secrets/d_b-1/versions/7", "secrets/d_b-1", "123"),
+        ("projects/demo/locations/europe-west1/secrets/db/versions/1", "secrets/db", "demo/europe-west1"),
+        ("projects/demo/locations/global/parameters/app/versions/v1", "parameters/app", "demo"),
+    ],
+)
+def test_a_resource_has_a_name_for_events_and_a_place_for_quotas(name: str, source: str, place: str) -> None:
+    """Events carry the project's number, so the project is no part of the name."""
+    found = resource(name)
+
+    assert isinstance(found, Resource)
+    assert (found.source, found.place) == (source, place)
+
+
+def test_what_is_selected_is_named_as_the_class_would() -> None:
+    """So that its id is the same whether it is selected or named, and its endpoint the listing's."""
+    found = listing("projects/demo/locations/europe-west1")
+
+    assert isinstance(found, Resource)
+    assert found.newest("db") == resource("projects/demo/locations/europe-west1/secrets/db/versions/latest")
+    assert Channels(GcpSettings(), None).url(found) == "https://secretmanager.europe-west1.rep.googleapis.com"
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("projects/1/secrets/d_b-1", "d_b-1"),
+        ("projects/1/locations/eu/secrets/db", "db"),
+        ("projects/1/secrets/../x", ""),
+        ("projects/1/secrets/a/versions/1", ""),
+        ("projects/1/secrets/a\n", ""),
+        ("projects/1/secrets/", ""),
+        ("db", "db"),
+        ("", ""),
+    ],
+)
+def test_a_listed_name_gives_an_id_or_nothing(name: str, found: str) -> None:
+    """It becomes part of a path, and of another call."""
+    assert secret_id(name) == found

@@ -2,8 +2,8 @@
 
 The SDKs run against it unmodified, with another endpoint. Tokens are checked for real: signature, issuer, audience and
 subject of a pod's token, then IAM bindings per project, secret, parameter and service account. Left out on purpose:
-listing, labels, replication, rotation schedules, customer-managed keys, and conditions in IAM bindings. How YAML
-parameters quote what is put into them is not documented; here it is put in as it is.
+replication, rotation schedules, customer-managed keys, conditions in IAM bindings, and most of the filter language. How
+YAML parameters quote what is put into them is not documented; here it is put in as it is.
 """
 
 from keyferry.testing.gcp.faults import Fault

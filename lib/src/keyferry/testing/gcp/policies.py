@@ -8,6 +8,12 @@ ROLES = {
     "roles/owner": ("",),
     "roles/secretmanager.admin": ("secretmanager.",),
     "roles/secretmanager.secretAccessor": ("secretmanager.versions.access",),
+    "roles/secretmanager.viewer": (
+        "secretmanager.secrets.get",
+        "secretmanager.secrets.list",
+        "secretmanager.versions.get",
+        "secretmanager.versions.list",
+    ),
     "roles/parametermanager.admin": ("parametermanager.",),
     "roles/parametermanager.parameterAccessor": (
         "parametermanager.parameterVersions.render",

@@ -10,6 +10,7 @@ from google.cloud.secretmanager_v1.types import resources, service
 from google.iam.v1 import iam_policy_pb2, policy_pb2  # type: ignore[import-untyped]  # no stubs published
 from google.protobuf.empty_pb2 import Empty
 
+from keyferry.testing.gcp.listing import listed
 from keyferry.testing.gcp.policies import ROLES, Policies
 from keyferry.testing.gcp.rpc import Caller, Method, Refused
 
@@ -35,15 +36,16 @@ class Version:
 
 @dataclass
 class Secret:
-    """A secret: its versions, oldest first, and other names for some of them."""
+    """A secret: its versions, oldest first, other names for some of them, and labels."""
 
     name: str
     versions: list[Version] = field(default_factory=list)
     aliases: dict[str, int] = field(default_factory=dict)
+    labels: dict[str, str] = field(default_factory=dict)
 
     def message(self) -> resources.Secret:
         """As the API describes it."""
-        return resources.Secret(name=self.name, version_aliases=self.aliases)
+        return resources.Secret(name=self.name, version_aliases=self.aliases, labels=self.labels)
 
 
 class SecretManager:
@@ -51,9 +53,13 @@ class SecretManager:
 
     Args:
         policies: For the numbers of projects, and policies set through the API.
+
+    Attributes:
+        largest_page: Secrets that one page of a listing has at most, whatever is asked for.
     """
 
     def __init__(self, policies: Policies) -> None:
+        self.largest_page = 25_000
         self._policies = policies
         self._secrets: dict[str, Secret] = {}
 
@@ -118,6 +124,7 @@ class SecretManager:
         return {
             "AccessSecretVersion": Method(service.AccessSecretVersionRequest.deserialize, self._access),
             "CreateSecret": Method(service.CreateSecretRequest.deserialize, self._create),
+            "ListSecrets": Method(service.ListSecretsRequest.deserialize, self._list),
             "GetSecret": Method(service.GetSecretRequest.deserialize, self._get),
             "UpdateSecret": Method(service.UpdateSecretRequest.deserialize, self._update),
             "DeleteSecret": Method(service.DeleteSecretRequest.deserialize, self._delete),
@@ -145,8 +152,14 @@ class SecretManager:
             raise Refused(Code.ALREADY_EXISTS, f"Secret [{name}] already exists.")
         if "/locations/" not in name and "replication" not in asked.secret:
             raise Refused(Code.INVALID_ARGUMENT, "secret.replication is required for a global secret.")
-        self._secrets[name] = Secret(name, aliases=dict(asked.secret.version_aliases))
+        self._secrets[name] = Secret(name, [], dict(asked.secret.version_aliases), dict(asked.secret.labels))
         return self._secrets[name].message()
+
+    def _list(self, asked: Any, caller: Caller) -> service.ListSecretsResponse:
+        caller.need("secretmanager.secrets.list", asked.parent)
+        beginning = f"{self._policies.resolve(asked.parent)}/secrets/"
+        newest_first = [secret.message() for name, secret in reversed(self._secrets.items()) if beginning in name]
+        return listed(newest_first, asked, self.largest_page)
 
     def _get(self, asked: Any, caller: Caller) -> resources.Secret:
         caller.need("secretmanager.secrets.get", asked.name)
@@ -155,9 +168,13 @@ class SecretManager:
     def _update(self, asked: Any, caller: Caller) -> resources.Secret:
         caller.need("secretmanager.secrets.update", asked.secret.name)
         found = self.secret(asked.secret.name)
-        if list(asked.update_mask.paths) != ["version_aliases"]:
-            raise Refused(Code.INVALID_ARGUMENT, "Only version_aliases can be updated here.")
-        found.aliases = dict(asked.secret.version_aliases)
+        fields = set(asked.update_mask.paths)
+        if not fields or fields - {"version_aliases", "labels"}:
+            raise Refused(Code.INVALID_ARGUMENT, "Only version_aliases and labels can be updated here.")
+        if "version_aliases" in fields:
+            found.aliases = dict(asked.secret.version_aliases)
+        if "labels" in fields:
+            found.labels = dict(asked.secret.labels)
         return found.message()
 
     def _delete(self, asked: Any, caller: Caller) -> Empty:

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlsplit
 
 import grpc
-from google.cloud.parametermanager_v1.types import service as parameters
-from google.cloud.secretmanager_v1.types import service as secrets
 
-from fetcher.providers.gcp.resources import SECRET, Resource
+from fetcher.providers.gcp.methods import METHODS, Method
+from fetcher.providers.gcp.resources import PARAMETER, Resource
 from fetcher.providers.gcp.settings import GcpSettings
 
 _MAX_CHANNELS = 64
@@ -33,20 +33,13 @@ _OPTIONS = (
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.max_receive_message_length", 8 * 1024 * 1024),
 )
-_ACCESS = "/google.cloud.secretmanager.v1.SecretManagerService/AccessSecretVersion"
-_RENDER = "/google.cloud.parametermanager.v1.ParameterManager/RenderParameterVersion"
-
-_AccessRequest, _AccessResponse = secrets.AccessSecretVersionRequest.pb(), secrets.AccessSecretVersionResponse.pb()
-_RenderRequest = parameters.RenderParameterVersionRequest.pb()
-_RenderResponse = parameters.RenderParameterVersionResponse.pb()
 
 
 @dataclass(frozen=True, slots=True)
 class _Endpoint:
     channel: grpc.aio.Channel
     slots: asyncio.Semaphore
-    access: Any
-    render: Any
+    calls: Mapping[Method, Any]
 
 
 class Channels:
@@ -63,13 +56,15 @@ class Channels:
         self._open: OrderedDict[str, _Endpoint] = OrderedDict()
         self._closing: set[asyncio.Task[None]] = set()
 
-    async def read(self, resource: Resource, token: str, seconds: float) -> Any:
-        """One call: AccessSecretVersion or RenderParameterVersion.
+    async def call(self, method: Method, resource: Resource, token: str, seconds: float, **more: Any) -> Any:
+        """One call.
 
         Args:
-            resource: What.
+            method: One of `METHODS`.
+            resource: What about.
             token: As whom.
             seconds: For it, with the wait for a turn.
+            **more: Fields of the request beside the resource's name.
 
         Raises:
             grpc.aio.AioRpcError: it failed.
@@ -77,20 +72,19 @@ class Channels:
         endpoint = self._endpoint(self.url(resource))
         metadata = (
             ("authorization", f"Bearer {token}"),
-            ("x-goog-request-params", f"name={quote(resource.name, safe='')}"),
+            ("x-goog-request-params", f"{method.key}={quote(resource.name, safe='')}"),
         )
+        request = method.request(**{method.key: resource.name}, **more)
         async with asyncio.timeout(seconds), endpoint.slots:
-            if resource.kind == SECRET:
-                return await endpoint.access(_AccessRequest(name=resource.name), metadata=metadata, timeout=seconds)
-            return await endpoint.render(_RenderRequest(name=resource.name), metadata=metadata, timeout=seconds)
+            return await endpoint.calls[method](request, metadata=metadata, timeout=seconds)
 
     def url(self, resource: Resource) -> str:
         """Where a resource is served."""
         settings = self._settings
-        if resource.kind == SECRET:
-            url = settings.regional_secrets_endpoint if resource.location else settings.secrets_endpoint
-        else:
+        if resource.kind == PARAMETER:
             url = settings.regional_parameters_endpoint if resource.location else settings.parameters_endpoint
+        else:
+            url = settings.regional_secrets_endpoint if resource.location else settings.secrets_endpoint
         return url.replace("{location}", resource.location)
 
     async def close(self) -> None:
@@ -120,9 +114,8 @@ class Channels:
             channel = grpc.aio.secure_channel(target, grpc.ssl_channel_credentials(self._ca), _OPTIONS)
         else:
             channel = grpc.aio.insecure_channel(target, _OPTIONS)
-        return _Endpoint(
-            channel,
-            asyncio.Semaphore(max(1, self._settings.calls)),
-            channel.unary_unary(_ACCESS, _AccessRequest.SerializeToString, _AccessResponse.FromString),
-            channel.unary_unary(_RENDER, _RenderRequest.SerializeToString, _RenderResponse.FromString),
-        )
+        calls = {
+            method: channel.unary_unary(method.path, method.request.SerializeToString, method.response.FromString)
+            for method in METHODS
+        }
+        return _Endpoint(channel, asyncio.Semaphore(max(1, self._settings.calls)), calls)

@@ -6,29 +6,29 @@ import asyncio
 import logging
 import math
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
 
 from fetcher.accesstoken import Token
-from fetcher.provider import ProviderRequest, Secret
+from fetcher.provider import Answer, ProviderRequest, Scope
+from fetcher.providers.gcp.answers import Answers
 from fetcher.providers.gcp.channels import Channels
-from fetcher.providers.gcp.contents import contents
 from fetcher.providers.gcp.exchange import Exchange
 from fetcher.providers.gcp.identity import KEY, Identity, OwnIdentity, key_identity, pod_identity
-from fetcher.providers.gcp.parameters import KEY_FILE, PROVIDER_ADC, Parameters, Wanted, parse
+from fetcher.providers.gcp.parameters import KEY_FILE, PROVIDER_ADC, Parameters, parse
 from fetcher.providers.gcp.pool import Pools
-from fetcher.providers.gcp.reading import Access, Payload, Reader
+from fetcher.providers.gcp.reading import Access, Reader
 from fetcher.providers.gcp.refusals import NO_AUTH
-from fetcher.providers.gcp.resources import Resource
 from fetcher.providers.gcp.settings import GcpSettings
+from fetcher.providers.gcp.versions import Versions
 from fetcher.tokens import Tokens
-from keyferry.errors import AccessDenied, KeyferryError, ProviderUnavailable
+from keyferry.errors import AccessDenied, InvalidSecretProviderClass, ProviderUnavailable
 from keyferry.settings import SettingsError
 
-log = logging.getLogger(__name__)
-
 _PARSED = 512  # classes
+_MANY = "secretmanager"  # where a class asks in so many places that naming them would help nobody
+_MOST_PLACES = 3
 
 
 class Gcp:
@@ -54,23 +54,30 @@ class Gcp:
         self._exchange = Exchange(settings, tls, clock)
         self._tokens: Tokens[Identity, Token] = Tokens(settings.tokens, clock)
         self._channels = Channels(settings, ca)
+        self._versions = Versions(settings.versions, clock)
         # A class is fetched again at every interval, mostly unchanged, and its YAML takes longer than a call.
         self._parse = lru_cache(_PARSED)(lambda items, has_key: parse(dict(items), has_key=has_key))
 
-    async def fetch(self, request: ProviderRequest) -> Sequence[Secret]:
+    async def fetch(self, request: ProviderRequest) -> Answer:
         """See `fetcher.provider.Provider`."""
-        parameters = self._parse(frozenset(request.parameters.items()), KEY in request.node_publish_secret)
+        parameters = self._parse(frozenset(request.parameters.items()), has_key=KEY in request.node_publish_secret)
         seconds = request.seconds_left()
-        wanted = list(dict.fromkeys(each.resource for each in parameters.secrets))
         try:
             async with asyncio.timeout(None if math.isinf(seconds) else seconds):
-                reader = Reader(self._channels, await self._access(request, parameters), self._settings, self._clock)
-                payloads = await reader.read(wanted, request.seconds_left)
+                reader = await self._reader(request, parameters)
+                return await Answers(reader, self._versions, request.held).answer(parameters.secrets)
         except TimeoutError:
-            payloads = None
-        if payloads is None:
-            raise ProviderUnavailable("Google does not answer all calls of the class in time")
-        return _files(parameters.secrets, payloads)
+            pass
+        raise ProviderUnavailable("Google does not answer all calls of the class in time")
+
+    def scope(self, parameters: Mapping[str, str]) -> Scope:
+        """See `fetcher.provider.Scoped`: the projects and locations, which is how Google counts calls."""
+        try:
+            secrets = self._parse(frozenset(parameters.items()), has_key=False).secrets
+        except InvalidSecretProviderClass:
+            return Scope(_MANY)
+        places = sorted({each.resource.place for each in secrets})
+        return Scope("+".join(places) if len(places) <= _MOST_PLACES else _MANY)
 
     async def close(self) -> None:
         """See `fetcher.provider.Provider`."""
@@ -78,6 +85,12 @@ class Gcp:
         await self._channels.close()
         await self._exchange.close()
         await self._pools.close()
+
+    async def _reader(self, request: ProviderRequest, parameters: Parameters) -> Reader:
+        began = self._clock()
+        access = await self._access(request, parameters)
+        token = await access.token()
+        return Reader(self._channels, access, token, self._settings, began, request.seconds_left)
 
     async def _access(self, request: ProviderRequest, parameters: Parameters) -> Access:
         settings = self._settings
@@ -107,42 +120,3 @@ def _trusted(ca_file: str) -> tuple[bytes | None, ssl.SSLContext | None]:
     except OSError as error:  # ssl.SSLError is one
         kind = type(error).__name__
     raise SettingsError(f"KEYFERRY_GCP_CA_FILE names no PEM file that can be used ({kind})")
-
-
-def _files(secrets: Sequence[Wanted], payloads: dict[Resource, Payload | KeyferryError]) -> list[Secret]:
-    """The files; where two entries make the same one, the later is kept, as in upstream.
-
-    Raises:
-        KeyferryError: the worst of those that failed, with all others of its class.
-    """
-    written: dict[str, Secret] = {}
-    failures: list[KeyferryError] = []
-    for wanted in secrets:
-        payload = payloads[wanted.resource]
-        try:
-            if isinstance(payload, KeyferryError):
-                raise payload
-            secret = Secret(
-                path=wanted.path,
-                contents=contents(wanted, payload.data),
-                object_id=wanted.resource.name,
-                version=payload.version,
-                mode=wanted.mode,
-            )
-        except KeyferryError as error:
-            failures.append(error)
-            continue
-        if wanted.path in written:
-            log.warning("two secrets make the same file; the later one is kept", extra={"path": wanted.path})
-        written[wanted.path] = secret
-    if failures:
-        raise _together(failures)
-    return list(written.values())
-
-
-def _together(failures: Sequence[KeyferryError]) -> KeyferryError:
-    """One error for all of a class; what only a person can mend goes first."""
-    worst = min(failures, key=lambda failure: failure.retry_after is not None)
-    alike = [failure for failure in failures if type(failure) is type(worst)]
-    message = "; ".join(dict.fromkeys(failure.message for failure in alike))
-    return type(worst)(message, retry_after=max((failure.retry_after or 0.0 for failure in alike), default=0.0) or None)

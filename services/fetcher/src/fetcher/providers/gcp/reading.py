@@ -1,11 +1,10 @@
-"""Reads resources as one identity: at the same time, checked for transmission errors, and with a token that holds."""
+"""Calls Google as one identity: checked for transmission errors, and with a token that holds."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import google_crc32c
 import grpc
@@ -15,13 +14,14 @@ from fetcher.providers.gcp.channels import Channels
 from fetcher.providers.gcp.exchange import Exchange
 from fetcher.providers.gcp.faults import TokenRefused, explain
 from fetcher.providers.gcp.identity import Identity
+from fetcher.providers.gcp.methods import ACCESS, RENDER, Method
 from fetcher.providers.gcp.resources import SECRET, Resource
 from fetcher.providers.gcp.settings import GcpSettings
 from fetcher.retrying import retried
 from fetcher.tokens import Tokens
-from keyferry.errors import KeyferryError, ProviderUnavailable
+from keyferry.errors import ProviderUnavailable
 
-_CALLS_AT_A_TIME = 16  # of one fetch: a class of a thousand secrets leaves room for others
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,66 +48,86 @@ class Access:
         )
 
 
+@dataclass(frozen=True, slots=True)
 class Reader:
-    """The calls of one fetch."""
+    """The calls of one fetch.
 
-    def __init__(self, channels: Channels, access: Access, settings: GcpSettings, clock: Callable[[], float]) -> None:
-        self._channels = channels
-        self._access = access
-        self._settings = settings
-        self._began = clock()
-        self._slots = asyncio.Semaphore(_CALLS_AT_A_TIME)
+    Attributes:
+        channels: To Google.
+        access: As whom.
+        token: Of this identity, to begin with.
+        settings: The operator's.
+        began: When the fetch did, by the clock of tokens.
+        seconds_left: Until nobody waits for it any more.
+    """
 
-    async def read(
-        self, resources: Sequence[Resource], seconds_left: Callable[[], float]
-    ) -> dict[Resource, Payload | KeyferryError]:
-        """What each of them gave, once all have ended: the reader shall learn of every missing secret at once.
+    channels: Channels
+    access: Access
+    token: Token
+    settings: GcpSettings
+    began: float
+    seconds_left: Callable[[], float]
+
+    async def payload(self, resource: Resource) -> Payload:
+        """What Google keeps there.
 
         Raises:
-            KeyferryError: there is no token.
+            KeyferryError: it cannot be read.
         """
-        token = await self._access.token()
-        found = await asyncio.gather(*(self._read(each, token, seconds_left) for each in resources))
-        return dict(zip(resources, found, strict=True))
+        method = ACCESS if resource.kind == SECRET else RENDER
 
-    async def _read(
-        self, resource: Resource, token: Token, seconds_left: Callable[[], float]
-    ) -> Payload | KeyferryError:
         async def once() -> Payload:
-            return await self._once(resource, token, min(self._settings.timeout, seconds_left()))
+            answer = await self.once(method, resource)
+            return _payload(answer, resource, f"reading {self._named(resource)}")
 
-        try:
-            async with self._slots:
-                return await retried(once, attempts=self._settings.attempts, seconds_left=seconds_left)
-        except KeyferryError as error:
-            return error
+        return await self._retried(once)
 
-    async def _once(self, resource: Resource, token: Token, seconds: float) -> Payload:
+    async def call(self, method: Method, resource: Resource, **more: Any) -> Any:
+        """What a call answers, some tries later if need be.
+
+        Raises:
+            KeyferryError: it failed.
+        """
+        return await self._retried(lambda: self.once(method, resource, **more))
+
+    async def once(self, method: Method, resource: Resource, **more: Any) -> Any:
+        """What a call answers at the first try; another one only for a token that was kept and has been revoked.
+
+        Raises:
+            KeyferryError: it failed.
+        """
         try:
-            return await self._ask(resource, token, seconds)
+            return await self._ask(method, resource, self.token, more)
         except TokenRefused:
-            if token.since >= self._began:
+            if self.token.since >= self.began:
                 raise
-        # It was a kept one, which may have been revoked since.
-        return await self._ask(resource, await self._access.token(refused=token), seconds)
+        return await self._ask(method, resource, await self.access.token(refused=self.token), more)
 
-    async def _ask(self, resource: Resource, token: Token, seconds: float) -> Payload:
-        doing = f"reading {resource} as {self._access.identity}"
+    async def _retried(self, once: Callable[[], Awaitable[T]]) -> T:
+        return await retried(once, attempts=self.settings.attempts, seconds_left=self.seconds_left)
+
+    async def _ask(self, method: Method, resource: Resource, token: Token, more: dict[str, Any]) -> Any:
+        doing = f"reading {self._named(resource)}"
         try:
-            answer = await self._channels.read(resource, token.value, seconds)
+            seconds = min(self.settings.timeout, self.seconds_left())
+            answer = await self.channels.call(method, resource, token.value, seconds, **more)
         except grpc.aio.AioRpcError as error:
             failure = explain(error, resource, doing)
         except TimeoutError:
             failure = ProviderUnavailable(f"{doing}: no answer in time")
         else:
-            return _payload(answer, resource, doing)
+            if answer is not None:
+                return answer
+            # What gRPC makes of bytes that cannot be read.
+            failure = ProviderUnavailable(f"{doing}: the answer makes no sense")
         # Outside the block: the SDK's error must not come along.
         raise failure
 
+    def _named(self, resource: Resource) -> str:
+        return f"{resource} as {self.access.identity}"
+
 
 def _payload(answer: Any, resource: Resource, doing: str) -> Payload:
-    if answer is None:  # what gRPC makes of bytes that cannot be read
-        raise ProviderUnavailable(f"{doing}: the answer makes no sense")
     if resource.kind != SECRET:
         data, version = answer.rendered_payload, answer.parameter_version
     else:

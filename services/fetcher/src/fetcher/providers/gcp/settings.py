@@ -151,3 +151,10 @@ class GcpSettings:
         default=1000,
         parse=count,
     )
+    versions: int = setting(
+        "KEYFERRY_GCP_VERSIONS",
+        "Times a minute that each fetcher asks a project for a version alone, to leave out reading a value it holds; "
+        "Google lets all readers of a project's metadata together ask 600 times. 0 reads every value.",
+        default=100,
+        parse=count,
+    )
