@@ -1,0 +1,158 @@
+"""Makes the schedule anew when it is lost, from the last word on each volume; and drops volumes of lost nodes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable
+
+from keyferry.bus import Bus, Stored
+from keyferry.errors import KeyferryError, UntrustedMessage
+from keyferry.streams import SCHEDULE_VOLUMES
+from rotator import metrics
+from rotator.schedule import Schedule
+from rotator.words import Word
+
+log = logging.getLogger(__name__)
+
+CHECK_SECONDS = 1.0
+SILENT_SECONDS = 12 * 3600.0
+"""Nodes tell of each volume every six hours, and what they told is kept for a day."""
+
+_LOCK_MS = 15_000
+_AT_ONCE = 32
+
+
+class Rebuild:
+    """Keeps the schedule complete.
+
+    Args:
+        schedule: Which may be lost at any moment.
+        bus: What it is made from.
+        now: Unix seconds.
+    """
+
+    def __init__(self, schedule: Schedule, bus: Bus, now: Callable[[], float] = time.time) -> None:
+        self._schedule = schedule
+        self._bus = bus
+        self._now = now
+        self._said = ""
+        self.is_complete = False
+
+    async def run(self) -> None:
+        """Look every second whether the schedule is complete, until cancelled."""
+        token, adopted = secrets.token_hex(8), False
+        while True:
+            try:
+                if not adopted:
+                    await self._schedule.adopt_interval()
+                    adopted = True
+                self.is_complete = await self.ensure(token)
+                self._said = ""
+            except KeyferryError as error:
+                self.is_complete = False
+                if error.reason != self._said:
+                    log.warning("the schedule waits: %s", error.message)
+                self._said = error.reason
+            await asyncio.sleep(CHECK_SECONDS)
+
+    async def ensure(self, token: str) -> bool:
+        """Make the schedule if it is not made, and nobody else does; whether it is complete.
+
+        Raises:
+            KeyferryError: not now.
+        """
+        stream = await self._bus.identity(SCHEDULE_VOLUMES.stream)
+        if await self._schedule.built() == stream:
+            return True
+        if not await self._schedule.lock(token, hold_ms=_LOCK_MS):
+            return False
+        try:
+            volumes = await self._read(token)
+        except KeyferryError as error:
+            metrics.REBUILDS.labels(error.reason).inc()
+            raise
+        if not await self._schedule.unlock(token, built=stream):
+            metrics.REBUILDS.labels("lost").inc()
+            return False
+        metrics.REBUILDS.labels("built").inc()
+        log.info("the schedule has been made from what nodes told", extra={"volumes": volumes})
+        return True
+
+    async def sweep(self) -> int:
+        """Drop volumes that the stream has forgotten and of which nothing was heard for long; how many.
+
+        Raises:
+            KeyferryError: not now.
+        """
+        before_us = int((self._now() - SILENT_SECONDS) * 1e6)
+        silent = {volume async for volume in self._silent(before_us)}
+        if not silent:
+            return 0
+        async for stored in self._words():
+            silent.discard(_volume_of(stored))
+        dropped = await self._schedule.drop(sorted(silent), before_us, self._now_ms())
+        metrics.DROPPED.inc(dropped)
+        log.info("volumes of lost nodes were dropped", extra={"volumes": dropped})
+        return dropped
+
+    async def run_sweeps(self, seconds: float, jitter: Callable[[], float] = random.random) -> None:
+        """Sweep every so many seconds, until cancelled."""
+        while True:
+            await asyncio.sleep(seconds * (0.9 + 0.2 * jitter()))
+            try:
+                await self.sweep()
+            except KeyferryError as error:
+                log.warning("volumes of lost nodes stay for now: %s", error.message)
+
+    async def _read(self, token: str) -> int:
+        volumes, batch = 0, []
+        async for stored in self._words():
+            batch.append(stored)
+            if len(batch) == _AT_ONCE:
+                volumes += await self._tell(batch)
+                batch.clear()
+                await self._schedule.lock(token, hold_ms=_LOCK_MS)
+        return volumes + await self._tell(batch)
+
+    async def _tell(self, batch: list[Stored]) -> int:
+        # A task group, not gather: a batch that has failed must not go on behind our back.
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                told = [tasks.create_task(self._tell_one(stored)) for stored in batch]
+        except ExceptionGroup as failed:
+            raise failed.exceptions[0] from None
+        return sum(task.result() for task in told)
+
+    async def _tell_one(self, stored: Stored) -> bool:
+        try:
+            word = Word.heard(stored.subject, stored.payload, stored.stored_us)
+        except UntrustedMessage:
+            return False
+        await self._schedule.tell(word, self._now_ms())
+        return True
+
+    async def _silent(self, before_us: int) -> AsyncIterator[str]:
+        cursor = "0"
+        while True:
+            cursor, volumes = await self._schedule.silent(before_us, self._now_ms(), cursor)
+            for volume in volumes:
+                yield volume
+            if cursor == "0":
+                return
+
+    def _words(self) -> AsyncIterator[Stored]:
+        return self._bus.replay(SCHEDULE_VOLUMES.stream, SCHEDULE_VOLUMES.subject)
+
+    def _now_ms(self) -> int:
+        return int(self._now() * 1000)
+
+
+def _volume_of(stored: Stored) -> str:
+    try:
+        return Word.heard(stored.subject, stored.payload, stored.stored_us).volume_id
+    except UntrustedMessage:
+        return ""

@@ -1,0 +1,59 @@
+"""What an operator can tell the rotator; each source of change events has settings of its own beside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from keyferry.service import ServiceSettings
+from keyferry.settings import count, duration, setting
+from keyferry.store import store_url
+
+
+def interval(text: str) -> float:
+    """Seconds; 0 and ``off`` for never."""
+    return 0.0 if text.lower() in ("0", "off") else duration(text)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings(ServiceSettings):
+    """Read from the environment once, in `keyferry.service.run`. The folder of keys is not: rotators need none."""
+
+    redis_url: str = setting(
+        "KEYFERRY_REDIS_URL",
+        "Redis or Valkey that holds the schedule, such as redis://:password@host:6379/0; shared by all rotators",
+        parse=store_url,
+        secret=True,
+    )
+    interval: float = setting(
+        "KEYFERRY_ROTATION_INTERVAL",
+        "how often a content is asked for again, unless its class says otherwise; off for only when something changes",
+        default=120.0,
+        parse=interval,
+    )
+    change_pause: float = setting(
+        "KEYFERRY_ROTATION_CHANGE_PAUSE",
+        "how long at least between two refreshes of a content for change events; the last event always counts",
+        default=2.0,
+        parse=duration,
+    )
+    change_spread: float = setting(
+        "KEYFERRY_ROTATION_CHANGE_SPREAD",
+        "over how long the refreshes are spread when everything of a backend may have changed, as after a gap",
+        default=10.0,
+        parse=duration,
+    )
+    end_after: float = setting(
+        "KEYFERRY_ROTATION_END_AFTER",
+        "how long no volume must hold a content before its lease is revoked; a rolling deployment shall keep its own",
+        default=60.0,
+        parse=duration,
+    )
+    sweep_interval: float = setting(
+        "KEYFERRY_ROTATION_SWEEP_INTERVAL",
+        "how often to look for volumes whose node has been lost",
+        default=6 * 3600.0,
+        parse=duration,
+    )
+    concurrency: int = setting(
+        "KEYFERRY_ROTATION_CONCURRENCY", "volume events in work at once", default=64, parse=count
+    )

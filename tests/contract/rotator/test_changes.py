@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+import pytest
+
+from keyferry.events import VolumeRefreshed
+from keyferry.testing.valkey import Valkey
+from rotator.schedule import NotBuilt, Policy
+
+from .conftest import START, Desk, a_desk, names, replaced, volume
+
+APP = "secret/data/app"
+
+
+async def test_a_change_makes_what_it_concerns_due(desk: Desk) -> None:
+    """Every content with one of the sources, whatever its class, and no other."""
+    await desk.publish(
+        volume("a", key="k1", sources=(APP, "secret/data/x")),
+        volume("b", key="k2", sources=(APP,)),
+        volume("c", key="k3", sources=("secret/data/x",)),
+        volume("d", key="k4", sources=(APP,), provider="aws"),
+    )
+    assert await desk.change(APP) == 2
+    assert sorted(claim.key for claim in await desk.take()) == ["k1", "k2"]
+
+
+async def test_a_fetch_that_began_before_does_not_count(desk: Desk) -> None:
+    """What is asked for was fetched after the change was heard of: an earlier answer is no answer."""
+    held = volume("a", sources=(APP,))
+    await desk.publish(held)
+    desk.now += 10_000
+    await desk.change(APP, at=desk.now - 5_000)
+    (claim,) = await desk.take()
+    assert (claim.why, claim.asked_ms) == ("change", desk.now + 1)
+    await desk.tell(VolumeRefreshed(replaced(held, desk.now), changed=False))
+    desk.now += 1_000
+    assert [names(claim) for claim in await desk.take()] == [["a"]]
+
+
+async def test_a_backends_clock_may_be_ahead(desk: Desk) -> None:
+    """A little is waited for; a change of next week is not, or its content would be asked for until then."""
+    await desk.publish(volume("a", sources=(APP,)))
+    await desk.change(APP, at=desk.now + 7 * 86_400_000)
+    (claim,) = await desk.take()
+    assert claim.asked_ms == desk.now + 2_000
+
+
+async def test_the_same_event_counts_once(desk: Desk) -> None:
+    """Sources tell at least once; the second telling changes nothing, another event does."""
+    await desk.publish(volume("a", sources=(APP,)))
+    assert await desk.change(APP, id="e-1") == 1
+    assert await desk.change(APP, id="e-1") is None
+    assert await desk.change(APP, id="e-2") == 1
+
+
+async def test_unknown_secrets_do_nothing(desk: Desk) -> None:
+    """An account has more secrets than Keyferry serves."""
+    await desk.publish(volume("a", sources=(APP,)))
+    assert await desk.change("secret/data/other", id="e-1") == 0
+    assert await desk.take() == ()
+
+
+async def test_a_volume_that_is_told_of_after_the_change_is_not_forgotten(desk: Desk) -> None:
+    """Mounted before, told of after: it is due at once; mounted after, it is not."""
+    desk.now += 1_000
+    await desk.change(APP)
+    await desk.publish(volume("a", fetched=desk.now - 1, sources=(APP,)))
+    await desk.publish(volume("b", key="k2", fetched=desk.now + 1, sources=(APP,)))
+    assert [claim.key for claim in await desk.take()] == ["k"]
+
+
+async def test_a_volume_that_joins_with_an_older_fetch_is_due(desk: Desk) -> None:
+    """Its content was refreshed for a change that it was fetched before."""
+    await desk.publish(volume("a", sources=(APP,)))
+    desk.now += 1_000
+    await desk.change(APP)
+    await desk.answer(await desk.take(), {"a": volume("a", sources=(APP,))})
+    await desk.publish(volume("b", fetched=START, sources=(APP,)))
+    assert [names(claim) for claim in await desk.take()] == [["b"]]
+
+
+async def test_a_flood_is_one_refresh_at_a_time_and_its_last_counts(desk: Desk) -> None:
+    """A hundred events in a second make two rounds, the second for what was fetched after the last of them."""
+    held = {"a": volume("a", sources=(APP,))}
+    await desk.publish(*held.values())
+    asked = []
+    for n in range(100):
+        await desk.change(APP, id=f"e-{n}")
+        claims = await desk.take()
+        asked += [claim.asked_ms for claim in claims]
+        await desk.answer(claims, held)
+        desk.now += 10
+    last = desk.now - 10
+    asked += [claim.asked_ms for _, claim in await desk.run_until(desk.now + 2_000, step=100) if claim.why]
+    assert asked == [START + 1, last + 1]
+
+
+async def test_a_gap_is_no_storm(desk: Desk) -> None:
+    """An event that names nothing concerns all of its provider's contents, over ten seconds."""
+    await desk.publish(*(volume(f"v{n}", key=f"k{n}") for n in range(100)))
+    await desk.publish(volume("z", key="z", provider="aws"))
+    assert await desk.change() == 100
+    at_once = len(await desk.take())
+    desk.now += 5_000
+    half = len(await desk.take())
+    desk.now += 5_000
+    rest = [claim for claim in await desk.take() if claim.why]
+    assert at_once < 5
+    assert 30 < half < 70
+    assert at_once + half + len(rest) == 100
+    assert "z" not in [claim.key for claim in rest]
+
+
+async def test_a_class_can_be_asked_for(desk: Desk) -> None:
+    """RefreshRequested makes the contents of one class in one namespace due."""
+    await desk.publish(volume("a", key="k1", class_="db"), volume("b", key="k2", class_="other"))
+    assert await desk.request("shop", "db") == 1
+    assert await desk.request("elsewhere", "db") == 0
+    assert [claim.key for claim in await desk.take()] == ["k1"]
+
+
+async def test_two_classes_of_one_content(desk: Desk) -> None:
+    """Classes with the same parameters share a content: asking for either makes it due."""
+    await desk.publish(volume("a", class_="db"), volume("b", class_="copy"))
+    assert await desk.request("shop", "copy") == 1
+
+
+async def test_sources_are_those_of_the_newest_fetch(desk: Desk) -> None:
+    """After an edit of the class, changes of what it no longer names make nothing due."""
+    held = volume("a", sources=("secret/data/old",))
+    await desk.publish(held, volume("b", fetched=START - 1, sources=("secret/data/older",)))
+    assert await desk.change("secret/data/older") == 0
+    await desk.tell(VolumeRefreshed(volume("a", fetched=START + 1, sources=("secret/data/new",)), changed=True))
+    assert await desk.change("secret/data/old") == 0
+    assert await desk.change("secret/data/new") == 1
+
+
+async def test_a_change_while_volumes_are_missing_waits(valkey: Valkey) -> None:
+    """Nobody can say what it concerns: it is neither taken for unknown nor remembered as done."""
+    async with a_desk(valkey, built=False) as desk:
+        with pytest.raises(NotBuilt):
+            await desk.change(APP, id="e-1")
+        await desk.publish(volume("a", sources=(APP,)))
+        await desk.schedule.lock("t", hold_ms=1_000)
+        await desk.schedule.unlock("t", built="stream-1")
+        assert await desk.change(APP, id="e-1") == 1
+
+
+async def test_a_change_replaces_the_next_poll(valkey: Valkey) -> None:
+    """What was just refreshed for a change is due again an interval later, not as it happens to come."""
+    async with a_desk(valkey, Policy(interval_ms=100_000)) as desk:
+        held = {"a": volume("a", sources=(APP,))}
+        await desk.publish(*held.values())
+        desk.now += 40_000
+        await desk.change(APP)
+        await desk.answer(await desk.take(), held)
+        assert await desk.run_until(START + 40_000 + 89_000) == []
