@@ -8,8 +8,8 @@ from typing import Any, cast
 
 import pytest
 
-from keyferry.errors import BusUnavailable
-from keyferry.events import VolumePublished, VolumeUnpublished, volume_event
+from keyferry.errors import AccessDenied, BusUnavailable
+from keyferry.events import RefreshFailed, VolumePublished, VolumeRefreshed, VolumeUnpublished, volume_event
 from keyferry.resources import ObjectVersion, Pod
 from node_driver.announce import PUBLISHED_TTL, UNPUBLISHED_TTL, Announcer
 from node_driver.records import Record
@@ -24,6 +24,28 @@ RECORD = Record(
     digest=b"\x00\xff",
     fetched_at_ms=1_000,
     versions=(ObjectVersion("db", "3"),),
+    sources=("secret/data/db",),
+    left_out=("extra",),
+    rotation_ms=30_000,
+    refresh_by_ms=5_000,
+    stale_since_ms=2_000,
+)
+VOLUME = VolumePublished(
+    volume_id="csi-1",
+    node="node.a",
+    pod=RECORD.pod,
+    secret_provider_class="db",
+    target_path="/pods/u/mount",
+    provider="vault",
+    content_key="k1",
+    digest=b"\x00\xff",
+    fetched_at_ms=1_000,
+    versions=RECORD.versions,
+    sources=("secret/data/db",),
+    left_out=("extra",),
+    rotation_ms=30_000,
+    refresh_by_ms=5_000,
+    stale_since_ms=2_000,
 )
 
 
@@ -80,18 +102,56 @@ async def test_published(bus: Bus) -> None:
 
     ((subject, told, ttl),) = bus.kept
     assert (subject, ttl) == ("keyferry.volume.node_a.csi-1", PUBLISHED_TTL)
-    assert told == VolumePublished(
-        volume_id="csi-1",
-        node="node.a",
-        pod=RECORD.pod,
-        secret_provider_class="db",
-        target_path="/pods/u/mount",
-        provider="vault",
-        content_key="k1",
-        digest=b"\x00\xff",
-        fetched_at_ms=1_000,
-        versions=RECORD.versions,
-    )
+    assert told == VOLUME
+
+
+@pytest.mark.parametrize("changed", [False, True])
+async def test_refreshed(bus: Bus, changed: bool) -> None:
+    """A refreshed volume is told as it now is, and whether it changed, for as long as a published one."""
+    async with running(bus) as announcer:
+        announcer.refreshed(RECORD, changed=changed)
+        await until(lambda: len(bus.kept) == 1)
+
+    assert bus.kept == [("keyferry.volume.node_a.csi-1", VolumeRefreshed(VOLUME, changed), PUBLISHED_TTL)]
+
+
+async def test_failed(bus: Bus) -> None:
+    """A refresh in vain is told with what was wanted, why it failed, and the volume as it still is."""
+    async with running(bus) as announcer:
+        announcer.failed(RECORD, 7_000, AccessDenied("no policy: add one"))
+        await until(lambda: len(bus.kept) == 1)
+
+    failed = RefreshFailed(VOLUME, 7_000, "PERMISSION_DENIED", "AccessDenied", "no policy: add one")
+    assert bus.kept == [("keyferry.volume.node_a.csi-1", failed, PUBLISHED_TTL)]
+
+
+async def test_confirmed(bus: Bus) -> None:
+    """A word that was lost is said again: what came of the last refresh, or that the published content is current."""
+    async with running(bus) as announcer:
+        announcer.published(RECORD)
+        announcer.confirmed(RECORD)
+        await until(lambda: len(bus.kept) == 1)
+        announcer.refreshed(RECORD, changed=True)
+        await until(lambda: len(bus.kept) == 2)
+        announcer.confirmed(RECORD)
+        await until(lambda: len(bus.kept) == 3)
+        announcer.failed(RECORD, 7_000, AccessDenied("no policy"))
+        announcer.confirmed(RECORD)
+        await until(lambda: len(bus.kept) == 4)
+
+    told = [word for _, word, _ in bus.kept]
+    assert told[:3] == [VolumeRefreshed(VOLUME, changed=False), *[VolumeRefreshed(VOLUME, changed=True)] * 2]
+    assert isinstance(told[3], RefreshFailed)
+
+
+async def test_repeats_say_the_last_state(bus: Bus) -> None:
+    """What is said again after hours is how the last refresh went."""
+    async with running(bus, repeat_seconds=0.01) as announcer:
+        announcer.published(RECORD)
+        announcer.failed(RECORD, 7_000, AccessDenied("no policy"))
+        await until(lambda: len(bus.kept) >= 3)
+
+    assert {type(word) for _, word, _ in bus.kept} == {RefreshFailed}
 
 
 async def test_unpublished(bus: Bus) -> None:

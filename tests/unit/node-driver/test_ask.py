@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -89,6 +89,29 @@ async def test_what_is_asked(asking: Make) -> None:
     assert (ask.tokens, ask.node_publish_secret) == (CREDENTIALS.tokens, CREDENTIALS.node_publish_secret)
     assert (ask.known_digest, ask.not_before_ms) == (b"", 0)
     assert ask.reply_to.raw == node.own_key.recipient.raw
+    assert not any(secret in payload for secret in (b"token-for-keyferry", b"token-for-vault", b"swordfish", b"web-0"))
+
+
+async def test_what_is_asked_again(asking: Make) -> None:
+    """A refresh goes behind all mounts, and says what the volume has and what is too old for it."""
+    seen: list[Ask] = []
+
+    def reply(request: FetchRequest, ask: Ask, private: FetcherKeys) -> bytes:
+        seen.append(ask)
+        unchanged = replace(CONTENT, files=None)
+        return fetched_reply(request, unchanged, to=ask.reply_to, sign=private.signing.current(NOW))
+
+    node, bus = asking(reply)
+    answer = await node.for_refresh(VOLUME, CREDENTIALS, NOW + 30, known_digest=b"digest", not_before_ms=77)
+
+    ((subject, payload, about),) = bus.sent
+    assert answer == replace(CONTENT, files=None)
+    assert subject == "keyferry.fetch.refresh.node_a"
+    assert about["destination"] == "keyferry.fetch.refresh"
+    (ask,) = seen
+    assert (ask.known_digest, ask.not_before_ms) == (b"digest", 77)
+    assert (ask.pod, ask.secret_provider_class, ask.attributes) == (VOLUME.pod, "db", VOLUME.attributes)
+    assert (ask.tokens, ask.node_publish_secret) == (CREDENTIALS.tokens, CREDENTIALS.node_publish_secret)
     assert not any(secret in payload for secret in (b"token-for-keyferry", b"token-for-vault", b"swordfish", b"web-0"))
 
 

@@ -12,7 +12,7 @@ from keyferry.errors import AccessDenied, FailedToMount, InvalidArgument, Keyfer
 from keyferry.proto.csi.v1 import csi_pb2 as csi
 from keyferry.resources import Pod
 from node_driver.node import Node
-from node_driver.publish import Published
+from node_driver.published import Published
 from node_driver.records import Record
 from node_driver.volume import Credentials, Volume
 
@@ -33,7 +33,7 @@ class Publisher:
         self.published.append((volume, credentials, deadline))
         if self.failure:
             raise self.failure
-        return Published(RECORD, credentials)
+        return Published(RECORD, volume, credentials)
 
     async def unpublish(self, volume_id: str, target_path: str) -> None:
         """See `node_driver.publish.Publisher`."""

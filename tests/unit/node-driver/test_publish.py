@@ -24,6 +24,7 @@ from keyferry.errors import (
 from keyferry.resources import Content, File, ObjectVersion, Pod
 from node_driver import mounts
 from node_driver.publish import Limits, Publisher
+from node_driver.published import Published
 from node_driver.records import Record, Records
 from node_driver.volume import Credentials, Volume
 
@@ -68,12 +69,29 @@ class Announcer:
 
 
 @dataclass
+class Refresher:
+    """Notes what it is told of."""
+
+    republishes: list[Published] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
+
+    def republished(self, known: Published) -> None:
+        """See `node_driver.refresh.Refresher`."""
+        self.republishes.append(known)
+
+    async def leave(self, volume_id: str) -> None:
+        """See `node_driver.refresh.Refresher`."""
+        self.left.append(volume_id)
+
+
+@dataclass
 class Node:
     """A publisher on a folder of its own, and what stands around it."""
 
     folder: Path
     asking: Asking = field(default_factory=Asking)
     announcer: Announcer = field(default_factory=Announcer)
+    refresher: Refresher = field(default_factory=Refresher)
     limits: Limits = field(default_factory=lambda: Limits(1024 * 1024, 64))
 
     def __post_init__(self) -> None:
@@ -84,6 +102,8 @@ class Node:
     def restarted(self, **changed: Any) -> Publisher:
         """Another publisher on the same folder."""
         return Publisher(
+            published={},
+            refresher=cast("Any", self.refresher),
             asking=cast("Any", self.asking),
             records=self.records,
             announcer=cast("Any", self.announcer),
@@ -259,12 +279,13 @@ async def test_other_arguments_afterwards(node: Node, changed: dict[str, Any]) -
 
 
 async def test_republish(node: Node) -> None:
-    """A published volume is OK without asking, whatever else kubelet sends, and its fresh tokens are kept."""
+    """A published volume is OK without asking, whatever else kubelet sends; its fresh tokens are kept, and offered."""
     await node.publish(node.volume())
-    fresh = Credentials({"keyferry": "t2"}, {})
-    published = await node.publisher.publish(replace(node.volume(), attributes={"new": "one"}), fresh, time.time() + 30)
+    fresh, again = Credentials({"keyferry": "t2"}, {}), replace(node.volume(), attributes={"new": "one"})
+    published = await node.publisher.publish(again, fresh, time.time() + 30)
 
-    assert published.credentials == fresh
+    assert (published.volume, published.credentials) == (again, fresh)
+    assert node.refresher.republishes == [published]
     assert len(node.asking.asked) == 1
     assert len(node.announcer.told) == 1
 
@@ -324,6 +345,7 @@ async def test_unpublish(node: Node) -> None:
         await node.publisher.unpublish(volume.volume_id, volume.target_path)
 
     assert node.left(volume) == []
+    assert node.refresher.left == ["csi-1", "csi-1"]
     assert node.announcer.told[1:] == ["csi-1", "csi-1"]
     assert gauge() == 0
 

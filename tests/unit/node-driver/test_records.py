@@ -22,6 +22,11 @@ RECORD = Record(
     digest=b"\x00\xff",
     fetched_at_ms=1_777_000_000_000,
     versions=(ObjectVersion("secret/db", "3"),),
+    sources=("secret/data/db",),
+    left_out=("optional",),
+    rotation_ms=30_000,
+    refresh_by_ms=1_777_000_060_000,
+    stale_since_ms=1_777_000_001_000,
 )
 
 
@@ -71,7 +76,32 @@ def test_a_record_has_no_place_for_a_secret() -> None:
         "digest",
         "fetched_at_ms",
         "versions",
+        "sources",
+        "left_out",
+        "rotation_ms",
+        "refresh_by_ms",
+        "stale_since_ms",
     ]
+
+
+def test_a_record_of_the_first_version_is_loaded(tmp_path: Path) -> None:
+    """A record without what later versions added is a record, and the missing has its default."""
+    Records(tmp_path).save(RECORD)
+    written = json.loads(only_file(tmp_path).read_bytes())
+    for name in ("sources", "left_out", "rotation_ms", "refresh_by_ms", "stale_since_ms"):
+        del written[name]
+    only_file(tmp_path).write_text(json.dumps(written))
+
+    first = replace(RECORD, sources=(), left_out=(), rotation_ms=None, refresh_by_ms=0, stale_since_ms=0)
+    assert Records(tmp_path).load_all() == [first]
+
+
+@pytest.mark.parametrize("rotation_ms", [None, 0, 1])
+def test_never_is_not_nothing(tmp_path: Path, rotation_ms: int | None) -> None:
+    """A class that wants no rotation and a class that says nothing stay two things."""
+    Records(tmp_path).save(replace(RECORD, rotation_ms=rotation_ms))
+
+    assert [record.rotation_ms for record in Records(tmp_path).load_all()] == [rotation_ms]
 
 
 @given(volume_id=st.text(min_size=1, max_size=128), digest=st.binary(max_size=64), fetched_at_ms=st.integers())
@@ -126,6 +156,12 @@ def test_a_corrupt_file_is_moved_aside(tmp_path: Path, caplog: pytest.LogCapture
         {"provider": None},
         {"volume_id": "\ud800"},
         {"volume_id": "csi-2"},
+        {"sources": "text"},
+        {"sources": [1]},
+        {"left_out": None},
+        {"rotation_ms": "2m"},
+        {"refresh_by_ms": 1.5},
+        {"stale_since_ms": None},
     ],
 )
 def test_a_record_with_a_wrong_field_is_moved_aside(tmp_path: Path, change: dict[str, object]) -> None:

@@ -1,4 +1,5 @@
 import json
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -72,7 +73,7 @@ def test_a_publish_request_becomes_a_volume_and_its_credentials() -> None:
         attributes={"secretProviderClass": "vault-db", "objects": "overridden"},
         group=None,
     )
-    assert credentials == Credentials(tokens={"keyferry": CANARY}, node_publish_secret={})
+    assert credentials == Credentials(tokens={"keyferry": CANARY}, node_publish_secret={}, expires_at=1777629600.0)
 
 
 @pytest.mark.parametrize(
@@ -178,6 +179,36 @@ def test_no_tokens_are_no_error() -> None:
     _, credentials = parse_publish(changed(lambda r: r.volume_context.pop(TOKENS_KEY)))
 
     assert credentials.tokens == {}
+
+
+@pytest.mark.parametrize(
+    ("timestamps", "expires_at"),
+    [
+        (["2026-05-01T10:00:00Z"], 1777629600.0),
+        (["2026-05-01T10:00:00Z", "2026-05-01T12:30:00+02:30"], 1777629600.0),
+        (["2026-05-01T10:00:00Z", "2026-05-01T09:59:59.5Z"], 1777629599.5),
+        (["2026-05-01T10:00:00Z", "soon"], 1777629600.0),
+        (["soon"], math.inf),
+        ([None], math.inf),
+        ([7], math.inf),
+        ([{}], math.inf),
+        (["0001-01-01T00:00:00"], math.inf),
+        ([""], math.inf),
+    ],
+)
+def test_the_first_token_to_expire_counts(timestamps: list[object], expires_at: float) -> None:
+    """Credentials are good until the first of their tokens expires; what is no time is no reason to refuse a mount."""
+    tokens = {f"a{n}": {"token": "t", "expirationTimestamp": at} for n, at in enumerate(timestamps)}
+    _, credentials = parse_publish(changed(context(**{TOKENS_KEY: json.dumps(tokens)})))
+
+    assert credentials.expires_at == expires_at
+
+
+def test_tokens_without_expiry() -> None:
+    """Tokens that say nothing of their end are taken for good until a fetcher refuses them."""
+    _, credentials = parse_publish(changed(context(**{TOKENS_KEY: '{"keyferry": {"token": "t"}}'})))
+
+    assert credentials.expires_at == math.inf
 
 
 @pytest.mark.parametrize(

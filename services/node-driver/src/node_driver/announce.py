@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from keyferry.bus import Bus
 from keyferry.errors import KeyferryError
-from keyferry.events import VolumePublished, VolumeUnpublished
+from keyferry.events import RefreshFailed, VolumeEvent, VolumePublished, VolumeRefreshed, VolumeUnpublished
 from keyferry.subjects import volume_subject
 from node_driver.records import Record
 
@@ -37,13 +37,33 @@ class Announcer:
     def __init__(self, bus: Bus, node: str) -> None:
         self._bus = bus
         self._node = node
-        self._words: dict[str, VolumePublished | VolumeUnpublished] = {}
+        self._words: dict[str, VolumeEvent] = {}
         self._untold: set[str] = set()
         self._stirred = asyncio.Event()
 
     def published(self, record: Record) -> None:
         """A volume has its content in place."""
-        word = VolumePublished(
+        self._say(record.volume_id, self._volume(record))
+
+    def refreshed(self, record: Record, *, changed: bool) -> None:
+        """A volume is as its backend has it; ``changed`` if its files were switched for that."""
+        self._say(record.volume_id, VolumeRefreshed(self._volume(record), changed))
+
+    def confirmed(self, record: Record) -> None:
+        """A volume was asked for again already: say once more what came of it, for somebody has not heard it."""
+        word = self._words.get(record.volume_id)
+        if isinstance(word, VolumeRefreshed | RefreshFailed):
+            self._say(record.volume_id, word)
+        else:
+            self.refreshed(record, changed=False)
+
+    def failed(self, record: Record, asked_for_ms: int, error: KeyferryError) -> None:
+        """A volume was asked for again in vain and keeps what it has."""
+        word = RefreshFailed(self._volume(record), asked_for_ms, error.code, error.reason, error.message)
+        self._say(record.volume_id, word)
+
+    def _volume(self, record: Record) -> VolumePublished:
+        return VolumePublished(
             volume_id=record.volume_id,
             node=self._node,
             pod=record.pod,
@@ -54,8 +74,12 @@ class Announcer:
             digest=record.digest,
             fetched_at_ms=record.fetched_at_ms,
             versions=record.versions,
+            sources=record.sources,
+            left_out=record.left_out,
+            rotation_ms=record.rotation_ms,
+            refresh_by_ms=record.refresh_by_ms,
+            stale_since_ms=record.stale_since_ms,
         )
-        self._say(record.volume_id, word)
 
     def unpublished(self, volume_id: str) -> None:
         """A volume is gone."""
@@ -67,7 +91,7 @@ class Announcer:
             tasks.create_task(self._tell_all())
             tasks.create_task(self._repeat(repeat_seconds, jitter))
 
-    def _say(self, volume_id: str, word: VolumePublished | VolumeUnpublished) -> None:
+    def _say(self, volume_id: str, word: VolumeEvent) -> None:
         self._words[volume_id] = word
         self._untold.add(volume_id)
         self._stirred.set()

@@ -4,7 +4,7 @@ The layout is that of kubelet's AtomicWriter, so that whatever reads ConfigMap a
 
     ..2026_05_01_10_00_00.1234567890/user       the files, never changed once visible
     ..data -> ..2026_05_01_10_00_00.1234567890  replaced by rename(2): this is the switch
-    user -> ..data/user                         what the pod opens
+    user -> ..data/user                         what the pod opens; touched when what it reads has changed
 
 Everything happens relative to open directories and no symlink is followed, so that nothing in a volume, whoever put it
 there, can lead a write outside. Nothing is synced to disk: a tmpfs has none.
@@ -24,6 +24,7 @@ from keyferry.errors import FileWriteError
 from keyferry.resources import File
 from node_driver import trees
 from node_driver.paths import Tree, arrange
+from node_driver.touch import touch
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +83,8 @@ def _write(root: int, target: str, tree: Tree, gid: int | None) -> bool:
     )
     if not same:
         _switch(root, tree, gid)
+        if current is not None:
+            _tell_watchers(root, current, tree, gid)
     stale = [name for name in names if name not in tree and not name.startswith("..")]
     _tidy(root, target, stale, None if same else current)
     return given or not same
@@ -116,6 +119,13 @@ def _switch(root: int, tree: Tree, gid: int | None) -> None:
             with contextlib.suppress(OSError):  # the first failure is the one to tell; the next write cleans up
                 trees.remove(root, name)
         raise
+
+
+def _tell_watchers(root: int, old: str, tree: Tree, gid: int | None) -> None:
+    """Report the names that read differently since the switch; who watches the directory has seen the switch itself."""
+    with contextlib.suppress(OSError):  # the content is in place all the same
+        for name in trees.differing(root, old, tree, gid):
+            touch(root, name)
 
 
 def _link(root: int, name: str) -> bool:

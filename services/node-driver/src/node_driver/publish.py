@@ -18,7 +18,9 @@ from keyferry.resources import Content
 from node_driver import files, mounts
 from node_driver.announce import Announcer
 from node_driver.ask import Asking
-from node_driver.records import Record, Records
+from node_driver.published import Published, record_of
+from node_driver.records import Records
+from node_driver.refresh import Refresher
 from node_driver.volume import Credentials, Volume
 
 log = logging.getLogger(__name__)
@@ -27,19 +29,6 @@ VOLUMES = Gauge("keyferry_volumes", "Volumes published on this node.")
 
 _LONGEST = 120.0  # seconds; kubelet's own limit for a CSI call
 _MARGIN = 1.0  # seconds before kubelet stops listening, so that the pod's event says why and not "deadline exceeded"
-
-
-@dataclass
-class Published:
-    """A volume whose content is in place.
-
-    Attributes:
-        record: What is known of it, as on disk.
-        credentials: The newest kubelet gave; None for an adopted volume until kubelet's next republish.
-    """
-
-    record: Record
-    credentials: Credentials | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,30 +46,44 @@ class Limits:
 
 
 class Publisher:
-    """The volumes of this node, published and under way."""
+    """The volumes of this node, published and under way.
+
+    Args:
+        published: Those that are published, by id; shared with the refresher, who only reads it.
+        refresher: Who keeps them current.
+        asking: How fetchers are asked.
+        records: What a restarted driver knows.
+        announcer: Who tells rotator and syncer.
+        limits: Of each volume.
+        now: Unix seconds.
+    """
 
     def __init__(
         self,
         *,
+        published: dict[str, Published],
+        refresher: Refresher,
         asking: Asking,
         records: Records,
         announcer: Announcer,
         limits: Limits,
         now: Callable[[], float] = time.time,
     ) -> None:
+        self._published = published
+        self._refresher = refresher
         self._asking = asking
         self._records = records
         self._announcer = announcer
         self._limits = limits
         self._now = now
-        self._published: dict[str, Published] = {}
         self._flights: dict[str, _Flight] = {}
 
     def adopt(self) -> None:
         """Take over what an earlier run left: live mounts are ours again, records without one are forgotten."""
         for record in self._records.load_all():
-            if _in_place(record.target_path):
-                self._published[record.volume_id] = Published(record, None)
+            known = Published(record, None, None)
+            if known.in_place:
+                self._published[record.volume_id] = known
                 self._announcer.published(record)
             else:
                 self._records.forget(record.volume_id)
@@ -93,7 +96,8 @@ class Publisher:
 
         Args:
             volume: What kubelet asks for.
-            credentials: What the pod proves itself with; for a published volume, kept for its next refresh.
+            credentials: What the pod proves itself with; for a published volume, kept for its refreshes, of which none
+                is waited for.
             deadline: Unix seconds after which kubelet does not listen.
 
         Raises:
@@ -104,7 +108,8 @@ class Publisher:
         """
         known = self._published.get(volume.volume_id)
         if known is not None and self._still_good(known, volume):
-            known.credentials = credentials
+            known.volume, known.credentials = volume, credentials
+            self._refresher.republished(known)
             return known
         deadline = min(deadline - _MARGIN, self._now() + _LONGEST - _MARGIN)
         flight = self._flights.get(volume.volume_id)
@@ -133,6 +138,7 @@ class Publisher:
         if flight is not None:
             flight.task.cancel()
             await asyncio.wait({flight.task})
+        await self._refresher.leave(volume_id)
         try:
             mounts.unmount(target_path)
             with suppress(FileNotFoundError):
@@ -153,7 +159,7 @@ class Publisher:
                 f"volume {volume.volume_id} is published at {record.target_path} with class "
                 f"{record.secret_provider_class}: unpublish it first"
             )
-        return _in_place(record.target_path)
+        return known.in_place
 
     def _take_off(self, volume: Volume, credentials: Credentials, deadline: float) -> _Flight:
         flight = _Flight(volume, asyncio.ensure_future(self._first_publish(volume, credentials, deadline)))
@@ -173,7 +179,7 @@ class Publisher:
         except KeyferryError as error:
             error.message = f"failed to mount secrets store objects for pod {volume.pod}, err: {error.message}"
             raise
-        published = Published(_record(volume, content), credentials)
+        published = Published(record_of(volume, content), volume, credentials)
         self._records.save(published.record)
         self._published[volume.volume_id] = published
         self._announcer.published(published.record)
@@ -222,24 +228,3 @@ def _make(target: str) -> bool:
     except FileNotFoundError:
         os.makedirs(target, mode=0o750)  # noqa: PTH103 - as above
     return True
-
-
-def _in_place(target: str) -> bool:
-    try:
-        return mounts.is_tmpfs_mount(target) and os.path.lexists(f"{target}/..data")
-    except FailedToMount:
-        return False
-
-
-def _record(volume: Volume, content: Content) -> Record:
-    return Record(
-        volume_id=volume.volume_id,
-        target_path=volume.target_path,
-        pod=volume.pod,
-        secret_provider_class=volume.secret_provider_class,
-        provider=content.provider,
-        content_key=content.content_key,
-        digest=content.digest,
-        fetched_at_ms=content.fetched_at_ms,
-        versions=content.versions,
-    )

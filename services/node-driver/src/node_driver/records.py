@@ -13,7 +13,7 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ class Record:
         digest: Keyed MAC over the content that is in place.
         fetched_at_ms: When the backend was asked for it, Unix milliseconds.
         versions: The objects and their versions.
+        sources, left_out, rotation_ms, refresh_by_ms, stale_since_ms: See `keyferry.resources.Content`.
     """
 
     volume_id: str
@@ -48,6 +49,11 @@ class Record:
     digest: bytes
     fetched_at_ms: int
     versions: tuple[ObjectVersion, ...]
+    sources: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+    rotation_ms: int | None = None
+    refresh_by_ms: int = 0
+    stale_since_ms: int = 0
 
 
 class Records:
@@ -127,25 +133,36 @@ def _encoded(record: Record) -> bytes:
         "digest": record.digest.hex(),
         "fetched_at_ms": record.fetched_at_ms,
         "versions": [{"id": version.id, "version": version.version} for version in record.versions],
+        "sources": record.sources,
+        "left_out": record.left_out,
+        "rotation_ms": record.rotation_ms,
+        "refresh_by_ms": record.refresh_by_ms,
+        "stale_since_ms": record.stale_since_ms,
     }
     return json.dumps(written).encode()
 
 
 def _decoded(text: bytes) -> Record:
-    """A record from its file.
+    """A record from its file; what the first version of the driver did not write yet has its default.
 
     Raises:
         ValueError, TypeError, KeyError, RecursionError: for anything that `_encoded` does not write.
     """
     written: Any = json.loads(text)
-    if not isinstance(written["fetched_at_ms"], int):
-        raise TypeError("not a number")
+    if not isinstance(written, dict):
+        raise TypeError("not an object")
+    rotation_ms = written.get("rotation_ms")
     return Record(
         **_strings(written, "volume_id", "target_path", "secret_provider_class", "provider", "content_key"),
         pod=Pod(**_strings(written["pod"], "namespace", "name", "uid", "service_account")),
         digest=bytes.fromhex(written["digest"]),
-        fetched_at_ms=written["fetched_at_ms"],
+        fetched_at_ms=_number(written["fetched_at_ms"]),
         versions=tuple(ObjectVersion(**_strings(version, "id", "version")) for version in written["versions"]),
+        sources=_texts(written.get("sources", ())),
+        left_out=_texts(written.get("left_out", ())),
+        rotation_ms=None if rotation_ms is None else _number(rotation_ms),
+        refresh_by_ms=_number(written.get("refresh_by_ms", 0)),
+        stale_since_ms=_number(written.get("stale_since_ms", 0)),
     )
 
 
@@ -154,3 +171,16 @@ def _strings(written: Mapping[str, Any], *names: str) -> dict[str, str]:
     if not all(isinstance(value, str) for value in values.values()):
         raise TypeError("not a string")
     return values
+
+
+def _number(value: object) -> int:
+    if not isinstance(value, int):
+        raise TypeError("not a number")
+    return value
+
+
+def _texts(values: Iterable[object]) -> tuple[str, ...]:
+    texts = tuple(value for value in values if isinstance(value, str))
+    if isinstance(values, str) or len(texts) != len(tuple(values)):
+        raise TypeError("not a list of strings")
+    return texts

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from keyferry.resources import DRIVER_NAME
 from keyferry.service import ServiceSettings
-from keyferry.settings import count, setting, size
+from keyferry.settings import count, duration, setting, size
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,4 +41,11 @@ class Settings(ServiceSettings):
         "limit of files, folders and symlinks of one volume; each file takes two, twice while it is switched",
         default=16384,
         parse=count,
+    )
+    rotation_interval: float = setting(
+        "KEYFERRY_ROTATION_INTERVAL",
+        "how often volumes are refreshed whose class says nothing; after twice that without a hint the node refreshes "
+        "by itself at kubelet's next republish; 0s never does",
+        default=120.0,
+        parse=duration,
     )

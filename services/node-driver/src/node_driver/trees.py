@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterator
 
 from keyferry.resources import File
 from node_driver.paths import Tree
@@ -52,10 +53,20 @@ def holds(parent: int, name: str, tree: Tree, gid: int | None) -> bool:
     try:
         if not _settled(os.fstat(directory), stat.S_IFDIR | _DIRECTORY_MODE, gid, _GROUP_DIRECTORY):
             return False
-        return set(_names(directory)) == tree.keys() and all(
-            _is_file(directory, below, entry, gid) if isinstance(entry, File) else holds(directory, below, entry, gid)
-            for below, entry in tree.items()
-        )
+        return set(_names(directory)) == tree.keys() and not any(_differing(directory, tree, gid))
+    finally:
+        os.close(directory)
+
+
+def differing(parent: int, name: str, tree: Tree, gid: int | None) -> list[str]:
+    """The names of a tree that a directory does not hold just so.
+
+    Raises:
+        OSError: there is no such directory.
+    """
+    directory = os.open(name, DIRECTORY, dir_fd=parent)
+    try:
+        return list(_differing(directory, tree, gid))
     finally:
         os.close(directory)
 
@@ -87,6 +98,13 @@ def give(directory: int, gid: int) -> bool:
 
 def _names(directory: int) -> list[str]:
     return os.listdir(directory)
+
+
+def _differing(directory: int, tree: Tree, gid: int | None) -> Iterator[str]:
+    for name, entry in tree.items():
+        same = _is_file(directory, name, entry, gid) if isinstance(entry, File) else holds(directory, name, entry, gid)
+        if not same:
+            yield name
 
 
 def _create(directory: int, name: str, file: File, gid: int | None) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import posixpath
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from keyferry.errors import InvalidArgument
 from keyferry.proto.csi.v1 import csi_pb2
@@ -58,10 +60,12 @@ class Credentials:
     Attributes:
         tokens: Audience to service-account token.
         node_publish_secret: The Secret of ``nodePublishSecretRef``.
+        expires_at: When the first of the tokens expires, Unix seconds; infinity where kubelet says nothing of it.
     """
 
     tokens: Mapping[str, str] = field(repr=False)
     node_publish_secret: Mapping[str, str] = field(repr=False)
+    expires_at: float = math.inf
 
 
 def parse_publish(request: csi_pb2.NodePublishVolumeRequest) -> tuple[Volume, Credentials]:
@@ -182,27 +186,29 @@ def _credentials(secrets: Mapping[str, str], context: Mapping[str, str]) -> Cred
         where, text = "secrets", secrets[TOKENS_KEY]
     else:
         where, text = "volume attributes", context.get(TOKENS_KEY, "")
+    tokens, expires_at = _tokens(text, where)
     return Credentials(
-        tokens=_tokens(text, where),
+        tokens=tokens,
+        expires_at=expires_at,
         node_publish_secret={key: value for key, value in secrets.items() if key != TOKENS_KEY},
     )
 
 
-def _tokens(text: str, where: str) -> dict[str, str]:
-    """Audience to token, from kubelet's ``{"aud": {"token": "…", "expirationTimestamp": "…"}}``.
+def _tokens(text: str, where: str) -> tuple[dict[str, str], float]:
+    """Audience to token, and the first one's end, from kubelet's ``{"aud": {"token": …, "expirationTimestamp": …}}``.
 
     Raises:
         InvalidArgument: naming the key only; the text is secret, and so is what a JSON error quotes of it.
     """
     if not text:
-        return {}
+        return {}, math.inf
     refused = InvalidArgument(f"{TOKENS_KEY} in {where} is not kubelet's JSON of audiences and tokens")
     entries = None
     with contextlib.suppress(ValueError, RecursionError):  # raised outside: a JSON error carries the whole text along
         entries = json.loads(text)
     if not isinstance(entries, dict):
         raise refused
-    tokens = {}
+    tokens, expires_at = {}, math.inf
     for audience, entry in entries.items():
         token = entry.get("token") if isinstance(entry, dict) else None
         # A JSON escape can smuggle in what neither UTF-8 nor an HTTP header can carry.
@@ -211,4 +217,13 @@ def _tokens(text: str, where: str) -> dict[str, str]:
         ):
             raise refused
         tokens[audience] = token
-    return tokens
+        expires_at = min(expires_at, _expiry(entry.get("expirationTimestamp")))
+    return tokens, expires_at
+
+
+def _expiry(timestamp: object) -> float:
+    """Unix seconds from RFC 3339; infinity from anything else, for then the fetcher is the one to refuse a token."""
+    try:
+        return datetime.fromisoformat(str(timestamp)).timestamp()
+    except (ValueError, OverflowError):
+        return math.inf
