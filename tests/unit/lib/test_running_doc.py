@@ -18,6 +18,7 @@ from keyferry.service import ServiceSettings
 from keyferry.settings import known
 from keyferry.telemetry import otlp, traces
 from node_driver.settings import Settings as NodeDriverSettings
+from rotator.settings import Settings as RotatorSettings
 
 PAGE = (Path(__file__).parents[3] / "docs" / "running.md").read_text()
 PROVIDERS = {**TABLE, "plugin": "fetcher.providers.plugin"}
@@ -44,6 +45,7 @@ SECTIONS: dict[str, tuple[type, set[str]]] = {
     "Every service": (ServiceSettings, set()),
     "Node-driver": (NodeDriverSettings, {about.variable for _, about in known(ServiceSettings)}),
     "Fetcher": (FetcherSettings, {about.variable for _, about in known(ServiceSettings)}),
+    "Rotator": (RotatorSettings, {about.variable for _, about in known(ServiceSettings)}),
     "Streams": (streams.Settings, set()),
     # A module with several names has one section, under the last of them.
     **{

@@ -127,3 +127,37 @@ def node_driver(
     argv, log = [python, "-m", "node_driver"], directory / f"node-driver-{node}.log"
     with server(argv, name=f"node-driver {node}", log=log, ready=ready, env=settings) as process:
         yield NodeDriver(process, http, f"unix://{socket}", root, node)
+
+
+@contextmanager
+def rotator(
+    directory: Path,
+    *,
+    nats_url: str,
+    redis_url: str,
+    env: Mapping[str, str] | None = None,
+    python: str = sys.executable,
+) -> Iterator[Service]:
+    """Run a rotator for the length of a ``with`` block; it needs no keys. Parameters as for `fetcher`.
+
+    Args:
+        directory: Holds its log.
+        nats_url: The bus.
+        redis_url: Redis or Valkey with the schedule.
+        env: More settings, of the rotator or of its sources of change events.
+        python: The interpreter of the environment that it runs from.
+
+    Raises:
+        ServerError: it does not become ready; the message shows its log.
+    """
+    port = free_port()
+    settings = {
+        "KEYFERRY_NATS_URL": nats_url,
+        "KEYFERRY_REDIS_URL": redis_url,
+        "KEYFERRY_HTTP_ADDRESS": f"127.0.0.1:{port}",
+        **(env or {}),
+    }
+    http = f"http://127.0.0.1:{port}"
+    log, ready = directory / f"rotator-{port}.log", answers(f"{http}/readyz")
+    with server([python, "-m", "rotator"], name="rotator", log=log, ready=ready, env=settings) as process:
+        yield Service(process, http)

@@ -1,8 +1,8 @@
 """The schedule of contents that are to be asked for again: kept in Redis, changed by scripts that do one step whole.
 
 Any number of rotators share it. It can be lost at any moment, and is made again from what nodes told: see
-`rotator.rebuild`. `lua/shape.lua` says how it is stored. Times are Unix milliseconds by the callers' clocks, which may differ by less than
-a claim lasts; words on one volume are ordered by the stream's clock.
+`rotator.rebuild`. How it is stored is written in `lua/shape.lua`. Times are Unix milliseconds by the callers' clocks,
+which may differ by less than a claim lasts; words on one volume are ordered by the stream's clock.
 """
 
 from __future__ import annotations
