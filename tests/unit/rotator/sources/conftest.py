@@ -1,6 +1,5 @@
 """What the tests of sources tell to."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pytest
@@ -18,30 +17,17 @@ class Bus:
     away: bool = False
 
     async def emit(self, change: BackendChanged) -> None:
+        """What a source is given."""
         if self.away:
             self.refused.append(change)
             raise BusUnavailable("NATS is away")
         self.told.append(change)
 
     def sources(self) -> list[tuple[str, ...]]:
+        """The objects of each change."""
         return [change.sources for change in self.told]
 
 
 @pytest.fixture
 def bus() -> Bus:
     return Bus()
-
-
-@dataclass
-class Ticking:
-    """A clock that stands until a test turns it."""
-
-    at: float = 1000.0
-
-    def __call__(self) -> float:
-        return self.at
-
-
-@pytest.fixture
-def clock() -> Callable[[], float]:
-    return Ticking()

@@ -9,6 +9,7 @@ import aiohttp
 import jwt
 
 from keyferry.errors import AccessDenied, ProviderUnavailable
+from rotator.sources.bodies import TooLarge, whole
 from rotator.sources.document import Malformed, parse
 
 _ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "ES256"]
@@ -16,6 +17,7 @@ _LARGEST_KEYS = 1024 * 1024
 _LONGEST_TOKEN = 16 * 1024
 _FRESH_SECONDS = 3600.0
 _AGAIN_SECONDS = 60.0  # an unknown key id has the keys read again, but no stranger makes us ask more often
+_AWAY_SECONDS = 2.0  # while there are no keys at all
 _FETCH_SECONDS = 5.0
 _LEEWAY = 60
 
@@ -67,8 +69,11 @@ class EntraTokens:
     async def _key(self, key_id: str) -> jwt.PyJWK:
         async with self._reading:
             age = time.monotonic() - self._read_at
-            if age > _FRESH_SECONDS or (key_id not in self._keys and age > _AGAIN_SECONDS):
+            again = _AGAIN_SECONDS if self._keys else _AWAY_SECONDS
+            if age > _FRESH_SECONDS or (key_id not in self._keys and age > again):
                 await self._read()
+        if not self._keys:
+            raise ProviderUnavailable("the keys of Entra ID could not be read a moment ago")
         if key_id not in self._keys:
             raise AccessDenied("a token signed by an unknown key")
         return self._keys[key_id]
@@ -78,9 +83,18 @@ class EntraTokens:
         timeout = aiohttp.ClientTimeout(total=_FETCH_SECONDS)
         try:
             async with aiohttp.ClientSession(timeout=timeout) as session, session.get(self._url) as response:
-                raw = await response.content.read(_LARGEST_KEYS)
+                raw = await whole(response.content, _LARGEST_KEYS)
             keys = jwt.PyJWKSet.from_dict(parse(raw)).keys
-        except (aiohttp.ClientError, TimeoutError, OSError, Malformed, jwt.PyJWTError, ValueError, TypeError) as error:
+        except (
+            aiohttp.ClientError,
+            TimeoutError,
+            OSError,
+            Malformed,
+            TooLarge,
+            jwt.PyJWTError,
+            ValueError,
+            TypeError,
+        ) as error:
             if self._keys:
                 return  # these serve until they are found wanting
             raise ProviderUnavailable(f"the keys of Entra ID cannot be read: {type(error).__name__}") from None

@@ -13,6 +13,7 @@ from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
 from keyferry.errors import InvalidArgument
+from rotator.sources.bodies import TooLarge, whole
 from rotator.sources.heard import Heard, told
 from rotator.sources.receiver import Answer, Head, Receiver
 from rotator.sources.reconnecting import Pauses, Stands, for_ever
@@ -155,11 +156,11 @@ class WebhookServer:
             return refusal
         try:
             async with asyncio.timeout(self._body_seconds):
-                body = await _body(request)
+                body = await whole(request.content, _LARGEST_BODY)
         except TimeoutError:
             self._heard.refuse("too_slow", "a request's body did not arrive in time")
             return _TOO_SLOW
-        if body is None:
+        except TooLarge:
             self._heard.refuse("too_large", "a request is larger than 64 KiB")
             return _TOO_LARGE
         return await receiver.receive(head, body, emit)
@@ -200,13 +201,3 @@ def _first(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
     for name, value in pairs:
         found.setdefault(name.lower(), value)
     return found
-
-
-async def _body(request: web.BaseRequest) -> bytes | None:
-    """None if it is too large."""
-    parts = bytearray()
-    async for part in request.content.iter_any():
-        parts += part
-        if len(parts) > _LARGEST_BODY:
-            return None
-    return bytes(parts)

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 import aiohttp
 
 from keyferry.errors import AccessDenied, ProviderUnavailable
+from rotator.sources.bodies import TooLarge, whole
 from rotator.sources.document import Malformed, member, parse
 from rotator.sources.settings import VaultEvents
 
@@ -78,9 +79,9 @@ async def _post(
     headers |= {"X-Vault-Token": held} if held else {}
     try:
         async with session.post(url, json=body, headers=headers, allow_redirects=False) as response:
-            raw = await response.content.read(_LARGEST_ANSWER)
+            raw = await whole(response.content, _LARGEST_ANSWER)
             status = response.status
-    except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+    except (aiohttp.ClientError, TimeoutError, ValueError, TooLarge) as error:
         raise ProviderUnavailable(f"Vault cannot be asked at {path}: {type(error).__name__}") from None
     if status in _FORBIDDEN:
         raise AccessDenied(f"Vault refuses at {path} with status {status}; check role, mount and policy")
