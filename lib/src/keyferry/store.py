@@ -73,6 +73,11 @@ class Store:
         self._said = ""
 
     @property
+    def exists(self) -> bool:
+        """Whether there is a server at all, well or not."""
+        return self._client is not None
+
+    @property
     def is_connected(self) -> bool:
         """Whether calls are tried; false from a failed one until a probe has succeeded."""
         return self._answers

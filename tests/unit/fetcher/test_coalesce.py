@@ -3,14 +3,22 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any, cast
 
 import pytest
 from prometheus_client import REGISTRY
 
+from fetcher.alone import Alone
+from fetcher.budgets import Budgets, Grant, Spending
+from fetcher.claims import Claims
 from fetcher.coalesce import Coalescer
+from fetcher.kept import Kept
+from fetcher.provider import Lease, Secret
+from fetcher.shared import Shared
 from keyferry.errors import ProviderUnavailable
 from keyferry.resources import Content, File
+from keyferry.store import Store
 
 
 @dataclass
@@ -37,11 +45,14 @@ class Backend:
     calls: list[int] = field(default_factory=list)
     failures: list[Exception] = field(default_factory=list)
     gate: asyncio.Event = field(default_factory=asyncio.Event)
+    spending: Spending = field(default_factory=lambda: Spending("backend"))
+    keep_ms: int = 3_600_000
+    stale_ms: int = 0
 
     def __post_init__(self) -> None:
         self.gate.set()
 
-    async def __call__(self, fetched_at_ms: int) -> Content:
+    async def fetch(self, fetched_at_ms: int, _held: Kept | None, _grant: Grant) -> Kept:
         """The content, with the number of the call in it."""
         self.calls.append(fetched_at_ms)
         number = len(self.calls)
@@ -49,7 +60,17 @@ class Backend:
         if self.failures:
             raise self.failures.pop(0)
         text = str(number).encode().ljust(self.size)
-        return Content("vault", "k", text, fetched_at_ms, (), (File("", text),))
+        content = Content("vault", "k", text, fetched_at_ms, (), (File("", text),))
+        return Kept(content, (Secret("", text, "o", None),))
+
+    async def renew(self, _kept: Kept, _grant: Grant) -> Lease | None:
+        """Nothing here lives by a lease."""
+        raise NotImplementedError
+
+
+def alone() -> Claims:
+    """A fetcher without Redis."""
+    return Claims(Shared(Store(None), cast("Any", None)), Alone(Budgets(), 1000))
 
 
 @pytest.fixture
@@ -67,10 +88,12 @@ Make = Callable[..., Coalescer]
 
 @pytest.fixture
 def make(clock: Clock) -> Make:
-    return lambda window=5.0, max_bytes=1000: Coalescer(window=window, max_bytes=max_bytes, now=clock)
+    return lambda window=5.0, max_bytes=1000: Coalescer(
+        replace(alone(), now=clock), window=window, max_bytes=max_bytes, now=clock
+    )
 
 
-def at_once(*gets: Awaitable[Content]) -> asyncio.Future[list[Content]]:
+def at_once(*gets: Awaitable[Kept]) -> asyncio.Future[list[Kept]]:
     return asyncio.gather(*gets)
 
 
@@ -92,7 +115,7 @@ async def test_in_flight(make: Make, clock: Clock, backend: Backend, window: flo
     await asyncio.sleep(0)
     backend.gate.set()
 
-    assert {content.digest for content in [await first, *await others]} == {b"1".ljust(10)}
+    assert {kept.content.digest for kept in [await first, *await others]} == {b"1".ljust(10)}
     assert backend.calls == [1_000_000]
 
 
@@ -174,7 +197,7 @@ async def test_failure(make: Make, backend: Backend) -> None:
     outcomes = await asyncio.gather(*(coalescer.get("k", 0, backend) for _ in range(3)), return_exceptions=True)
 
     assert [type(outcome) for outcome in outcomes] == [ProviderUnavailable] * 3
-    assert (await coalescer.get("k", 0, backend)).digest == b"2".ljust(10)
+    assert (await coalescer.get("k", 0, backend)).content.digest == b"2".ljust(10)
 
 
 async def test_one_gives_up(make: Make, backend: Backend) -> None:
@@ -187,7 +210,7 @@ async def test_one_gives_up(make: Make, backend: Backend) -> None:
     await asyncio.wait({first})
     backend.gate.set()
 
-    assert (await second).digest == b"1".ljust(10)
+    assert (await second).content.digest == b"1".ljust(10)
     assert await coalescer.get("k", 0, backend) is await second
 
 
@@ -207,7 +230,7 @@ async def test_all_give_up(make: Make, backend: Backend) -> None:
     gc.collect()
 
     assert unhandled == []
-    assert (await coalescer.get("k", 0, backend)).digest == b"2".ljust(10)
+    assert (await coalescer.get("k", 0, backend)).content.digest == b"2".ljust(10)
 
 
 async def test_old_flight_lands_before_the_new(make: Make, clock: Clock, backend: Backend) -> None:
@@ -236,7 +259,7 @@ async def test_bytes(make: Make) -> None:
     coalescer, backend = make(60.0, 100), Backend(size=40)
     for key in ("a", "b", "c"):
         await coalescer.get(key, 0, backend)
-    held = [(await coalescer.get(key, 0, backend)).digest.strip() for key in ("c", "b", "a")]
+    held = [(await coalescer.get(key, 0, backend)).content.digest.strip() for key in ("c", "b", "a")]
     large = Backend(size=101)
     for _ in range(2):
         await coalescer.get("large", 0, large)
@@ -247,7 +270,7 @@ async def test_bytes(make: Make) -> None:
 
 async def test_values_do_not_outlive_the_window(backend: Backend) -> None:
     """What nobody asks for any more is dropped when the window ends."""
-    coalescer = Coalescer(window=0.05, max_bytes=1000)
+    coalescer = Coalescer(alone(), window=0.05, max_bytes=1000)
     await coalescer.get("k", 0, backend)
     assert REGISTRY.get_sample_value("keyferry_contents_held_bytes") == 10
 

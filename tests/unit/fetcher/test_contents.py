@@ -38,7 +38,7 @@ def generated(folder: Path) -> FetcherKeys:
 
 
 def built(own: FetcherKeys, *secrets: Secret) -> Content:
-    return build(own, secrets, provider="vault", key="k", fetched_at_ms=1_000, mode=0o644)
+    return build(own, secrets, provider="vault", key="k", fetched_at_ms=1_000, mode=0o644).content
 
 
 def test_same_for_all_pods_of_an_account(own: FetcherKeys) -> None:

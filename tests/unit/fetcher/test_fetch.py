@@ -12,9 +12,18 @@ from typing import Any, cast
 
 import pytest
 
+from fetcher.alone import Alone
+from fetcher.announce import Announcer
+from fetcher.backends import Calling
+from fetcher.boxes import Boxes
+from fetcher.budgets import Budgets
+from fetcher.claims import Claims
 from fetcher.coalesce import Coalescer
 from fetcher.fetch import Fetch
 from fetcher.provider import ProviderRequest, Secret
+from fetcher.shared import Shared
+from fetcher.stale import LastKnown
+from fetcher.turns import Turns
 from keyferry import keys
 from keyferry.bus import Delivery
 from keyferry.errors import (
@@ -31,6 +40,7 @@ from keyferry.keys import FetcherKeys, KeyFile
 from keyferry.messages import REPLY, Ask, FetchRequest, SignedReply
 from keyferry.resources import Content, File, Pod, SecretProviderClass
 from keyferry.sealing import OpeningKey
+from keyferry.store import Store
 
 POD = Pod("shop", "web-0", "u-1", "web")
 CLASS = SecretProviderClass("shop", "db", "vault", {"objects": "x", "roleName": "r"}, {}, syncs=False)
@@ -132,6 +142,8 @@ class Desk:
         self.private: KeyFile[FetcherKeys] = KeyFile.fetcher(self.folder)
         self.public = KeyFile.public(self.folder)
         fakes = cast("Any", self.cluster)
+        shared, alone = Shared(Store(None), Boxes(self.private)), Alone(Budgets(), 1_000_000)
+        self.announcer = Announcer(cast("Any", self.bus), self.private, self.public)
         self.fetch = Fetch(
             bus=cast("Any", self.bus),
             keys=self.private,
@@ -140,8 +152,10 @@ class Desk:
             accounts=fakes,
             nodes=fakes,
             providers={"vault": self.backend},
-            coalescer=Coalescer(window=5.0, max_bytes=1_000_000),
-            fetch_seconds=30.0,
+            coalescer=Coalescer(Claims(shared, alone), window=5.0, max_bytes=1_000_000),
+            calling=Calling(self.private, Turns(128), 0.0, 30.0),
+            last_known=LastKnown(shared, alone),
+            announcer=self.announcer,
         )
 
     def request(self, **changed: Any) -> FetchRequest:

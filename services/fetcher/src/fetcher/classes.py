@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import logging
+from collections import OrderedDict
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NoReturn
 
+from prometheus_client import Counter
+
+from fetcher.policy import read_policy
 from keyferry.errors import InvalidSecretProviderClass, SecretProviderClassNotFound
 from keyferry.kube import Json, Kube, Watched
 from keyferry.kube.watched import USUAL, Pace
 from keyferry.resources import SecretProviderClass
+
+log = logging.getLogger(__name__)
+
+IGNORED = Counter("keyferry_annotations_ignored_total", "Annotations of classes that are malformed, once a version.")
 
 CLASSES = "/apis/secrets-store.csi.x-k8s.io/v1/secretproviderclasses"
 SERVICE_ACCOUNTS = "/api/v1/serviceaccounts"
@@ -18,6 +27,7 @@ PROVIDER_ANNOTATIONS = ("eks.amazonaws.com/", "azure.workload.identity/", "iam.g
 """Prefixes of the service account annotations that providers read: roles and client ids, set by whoever owns the
 service account. No other annotation leaves the cache."""
 
+_COMPLAINED = 1000  # versions of classes whose annotations are malformed
 _NONE: Mapping[str, str] = MappingProxyType({})
 
 
@@ -25,7 +35,8 @@ class Classes:
     """The SecretProviderClasses of the cluster. `run` belongs into a task group."""
 
     def __init__(self, kube: Kube, *, pace: Pace = USUAL) -> None:
-        self.watched: Watched[SecretProviderClass | str] = Watched(kube, CLASSES, project_class, pace=pace)
+        self.watched: Watched[SecretProviderClass | str] = Watched(kube, CLASSES, self._project, pace=pace)
+        self._complained: OrderedDict[str, None] = OrderedDict()
 
     async def run(self) -> NoReturn:
         """Keeps them up to date."""
@@ -46,6 +57,19 @@ class Classes:
         if isinstance(found, str):
             raise InvalidSecretProviderClass(f"secretproviderclass {namespace}/{name}: {found}")
         return found
+
+    def _project(self, told: Json) -> SecretProviderClass | str:
+        spc = project_class(told)
+        problems = [] if isinstance(spc, str) else read_policy(spc.annotations)[1]
+        metadata = _mapping(told.get("metadata"))
+        version = f"{metadata.get('uid')}/{metadata.get('resourceVersion')}"
+        if problems and version not in self._complained:
+            self._complained[version] = None
+            while len(self._complained) > _COMPLAINED:
+                self._complained.popitem(last=False)
+            IGNORED.inc(len(problems))
+            log.warning("secretproviderclass %s: %s; it is ignored", spc, "; ".join(problems))
+        return spc
 
 
 class ServiceAccounts:

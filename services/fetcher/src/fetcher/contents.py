@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
-from fetcher.provider import ANYWHERE, ProviderRequest, Scope, Secret
+from fetcher.kept import Kept, assemble
+from fetcher.provider import ANYWHERE, Answer, ProviderRequest, Scope, Secret
 from keyferry.errors import ContentTooLarge
 from keyferry.keys import FetcherKeys
-from keyferry.resources import MAX_CONTENT_BYTES, Content, File, ObjectVersion, SecretProviderClass
+from keyferry.resources import MAX_CONTENT_BYTES, Content, SecretProviderClass
 
 
 def content_key(keys: FetcherKeys, spc: SecretProviderClass, request: ProviderRequest, scope: Scope = ANYWHERE) -> str:
@@ -36,12 +38,12 @@ def content_key(keys: FetcherKeys, spc: SecretProviderClass, request: ProviderRe
 
 def build(
     keys: FetcherKeys, secrets: Sequence[Secret], *, provider: str, key: str, fetched_at_ms: int, mode: int
-) -> Content:
-    """A content from the files of a backend.
+) -> Kept:
+    """A content from what a backend gave.
 
     Args:
         keys: For the keyed MACs.
-        secrets: What the backend gave, in the class's order.
+        secrets: The files, in the class's order; an `Answer` has more to say.
         provider: Which backend.
         key: The content key.
         fetched_at_ms: When it was asked.
@@ -50,19 +52,14 @@ def build(
     Raises:
         ContentTooLarge: the files add up to more than a volume may hold.
     """
-    _check_size(secrets)
-    files = tuple(File(s.path, s.contents, mode if s.mode is None else s.mode) for s in secrets)
+    answer = secrets if isinstance(secrets, Answer) else Answer(tuple(secrets))
+    _check_size(answer)
+    files = [s if s.mode is not None else replace(s, mode=mode) for s in answer]
     ordered = sorted(files, key=lambda file: file.path)
-    flat = [part for f in ordered for part in (f.path.encode(), f.mode.to_bytes(2, "big"), f.contents)]
-    versions = {s.object_id: s.version or keys.mac("version", s.contents).hex()[:16] for s in reversed(secrets)}
-    return Content(
-        provider=provider,
-        content_key=key,
-        digest=keys.mac("content", *flat),
-        fetched_at_ms=fetched_at_ms,
-        versions=tuple(ObjectVersion(i, versions[i]) for i in sorted(versions)),
-        files=files,
-    )
+    flat = [part for f in ordered for part in (f.path.encode(), (f.mode or 0).to_bytes(2, "big"), f.contents)]
+    versions = {s.object_id: s.version or keys.mac("version", s.contents).hex()[:16] for s in reversed(files)}
+    about = Content(provider, key, keys.mac("content", *flat), fetched_at_ms, (), None)
+    return assemble(files, versions, about, left_out=answer.left_out, lease=answer.lease)
 
 
 def _check_size(secrets: Sequence[Secret]) -> None:

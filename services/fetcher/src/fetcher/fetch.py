@@ -10,11 +10,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from fetcher import contents
+from fetcher.announce import Announcer
+from fetcher.backends import Asking, Calling
+from fetcher.budgets import Spending, backend_id
 from fetcher.classes import Classes, ServiceAccounts
-from fetcher.coalesce import Coalescer
+from fetcher.coalesce import CONTENTS, Coalescer
 from fetcher.identity import TokenVerifier, check_bearer
 from fetcher.nodes import Nodes
+from fetcher.policy import read_policy
 from fetcher.provider import Provider, ProviderRequest, scope_of
+from fetcher.stale import LastKnown
 from keyferry import telemetry
 from keyferry.bus import Bus, Delivery
 from keyferry.errors import (
@@ -23,6 +28,7 @@ from keyferry.errors import (
     InvalidSecretProviderClass,
     KeyferryError,
     ProviderUnavailable,
+    RateLimited,
     place,
 )
 from keyferry.keys import FetcherKeys, KeyFile
@@ -51,7 +57,9 @@ class Fetch:
     nodes: Nodes
     providers: Mapping[str, Provider]
     coalescer: Coalescer
-    fetch_seconds: float
+    calling: Calling
+    last_known: LastKnown
+    announcer: Announcer
     now: Callable[[], float] = time.time
 
     async def __call__(self, delivery: Delivery) -> None:
@@ -93,6 +101,8 @@ class Fetch:
         except KeyferryError as error:
             error.provider = spc.provider
             raise
+        if spc.syncs:
+            self.announcer.tell(spc.namespace, content)
         current = content.digest == ask.known_digest
         with telemetry.phase("seal"):
             answer = replace(content, files=None) if current else content
@@ -105,6 +115,8 @@ class Fetch:
                 "secret_provider_class": spc.name,
                 "provider": spc.provider,
                 "objects": len(content.versions),
+                "left_out": list(content.left_out),
+                "stale": content.stale_since_ms > 0,
                 "unchanged": current,
                 "attempt": delivery.attempt,
             },
@@ -114,6 +126,27 @@ class Fetch:
     async def _content(
         self, keys: FetcherKeys, spc: SecretProviderClass, ask: Ask, node: str, deadline: float
     ) -> Content:
+        asking = await self._asking(keys, spc, ask, node)
+        try:
+            try:
+                # The fetch itself goes on: others may have joined it, and the pod's next try will.
+                async with asyncio.timeout(None if math.isinf(deadline) else deadline - _REPLY_SECONDS - self.now()):
+                    kept = await self.coalescer.get(asking.content_key, ask.not_before_ms, asking)
+            except TimeoutError:
+                raise ProviderUnavailable(
+                    f"{spc.provider} has not answered in time: check its load, and the network between it and the "
+                    "fetchers"
+                ) from None
+            content = kept.content
+        except (RateLimited, ProviderUnavailable) as error:
+            stale = await self.last_known.get(asking.content_key, asking.stale_ms, error) if asking.stale_ms else None
+            if stale is None:
+                raise
+            CONTENTS.labels("stale").inc()
+            content = stale
+        return replace(content, rotation_ms=asking.policy.rotation_ms)
+
+    async def _asking(self, keys: FetcherKeys, spc: SecretProviderClass, ask: Ask, node: str) -> Asking:
         provider = self.providers.get(spc.provider)
         if provider is None:
             raise InvalidSecretProviderClass(
@@ -127,32 +160,18 @@ class Fetch:
             tokens=ask.tokens,
             service_account_annotations=await self.accounts.annotations(ask.pod.namespace, ask.pod.service_account),
             node_publish_secret=ask.node_publish_secret,
-            deadline=self.now() + self.fetch_seconds,
             region=await self.nodes.region(node) if scope.by_region else "",
         )
-        key = contents.content_key(keys, spc, request, scope)
-
-        async def ask_backend(fetched_at_ms: int) -> Content:
-            attributes = {"keyferry.provider": spc.provider, "k8s.namespace.name": spc.namespace}
-            with telemetry.span(f"fetch {spc.provider}", telemetry.Kind.CLIENT, attributes), telemetry.phase("fetch"):
-                secrets = await provider.fetch(request)
-            return contents.build(
-                keys,
-                secrets,
-                provider=spc.provider,
-                key=key,
-                fetched_at_ms=fetched_at_ms,
-                mode=request.default_mode,
-            )
-
-        try:
-            # The fetch itself goes on: others may have joined it, and the pod's next try will.
-            async with asyncio.timeout(None if math.isinf(deadline) else deadline - _REPLY_SECONDS - self.now()):
-                return await self.coalescer.get(key, ask.not_before_ms, ask_backend)
-        except TimeoutError:
-            raise ProviderUnavailable(
-                f"{spc.provider} has not answered in time: check its load, and the network between it and the fetchers"
-            ) from None
+        backend = backend_id(keys, spc.provider, scope.backend)
+        return Asking(
+            calling=self.calling,
+            spc=spc,
+            policy=read_policy(spc.annotations)[0],
+            provider=provider,
+            request=request,
+            content_key=contents.content_key(keys, spc, request, scope),
+            spending=Spending(backend, self.calling.rate, mount=not ask.not_before_ms),
+        )
 
     def _worth_another_try(self, error: KeyferryError, delivery: Delivery) -> bool:
         pause = error.retry_after

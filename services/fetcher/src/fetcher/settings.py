@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from keyferry.service import ServiceSettings
 from keyferry.settings import count, duration, setting, size, words
+from keyferry.store import store_url
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +42,25 @@ class Settings(ServiceSettings):
     )
     sharing_bytes: int = setting(
         "KEYFERRY_SHARING_BYTES", "how much content to keep in memory for sharing", default=64 * 1024**2, parse=size
+    )
+    redis_url: str = setting(
+        "KEYFERRY_REDIS_URL",
+        "Redis or Valkey, where fetchers share contents; without one each shares within itself",
+        default="",
+        parse=store_url,
+        secret=True,
+    )
+    backend_calls: int = setting(
+        "KEYFERRY_BACKEND_CONCURRENCY",
+        "calls of this fetcher to one backend at once; mounts go before refreshes, and namespaces take turns",
+        default=128,
+        parse=count,
+    )
+    backend_rate: int = setting(
+        "KEYFERRY_BACKEND_CALLS_PER_SECOND",
+        "calls of all fetchers to one backend, such as a Vault or a region of AWS; 0 for any number",
+        default=0,
+        parse=count,
     )
     fetch_timeout: float = setting(
         "KEYFERRY_FETCH_TIMEOUT",

@@ -1,0 +1,94 @@
+"""Whether a content lives on by its lease, or is fetched anew: credentials made for one content outlive a refresh."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from fetcher.budgets import Grant, Spending
+from fetcher.kept import Kept
+from fetcher.provider import Lease
+from keyferry.errors import KeyferryError, ProviderUnavailable, RateLimited
+
+log = logging.getLogger(__name__)
+
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 5.0, 60.0  # seconds until a renewal that failed is tried again
+
+
+class Source(Protocol):
+    """Where one request's content comes from, and what its class and its backend allow."""
+
+    @property
+    def spending(self) -> Spending:
+        """The call that it would take."""
+        ...
+
+    @property
+    def keep_ms(self) -> int:
+        """How long the content may be kept, milliseconds."""
+        ...
+
+    @property
+    def stale_ms(self) -> int:
+        """How old it may be when the backend is away, milliseconds; 0 if that is no good."""
+        ...
+
+    async def fetch(self, fetched_at_ms: int, held: Kept | None, grant: Grant) -> Kept:
+        """The content, from its backend; ``held`` is what there was before, for a refresh."""
+        ...
+
+    async def renew(self, kept: Kept, grant: Grant) -> Lease | None:
+        """Its lease with a longer life; None if it has ended, or cannot be renewed."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """One turn at a content, which nobody else has at the same time.
+
+    Attributes:
+        kept: What there was before.
+        grant: Whether the backend may be called.
+        fetched_at_ms: The time that the outcome is stamped with, Unix milliseconds.
+        now: Unix seconds.
+        refresh: Whether ``kept`` may go to the provider: a mount's files must come from the backend.
+    """
+
+    kept: Kept | None
+    grant: Grant
+    fetched_at_ms: int
+    now: float
+    refresh: bool
+
+
+async def produce(source: Source, turn: Round) -> tuple[Kept, str]:
+    """A content that holds as of now, and how it was come by: ``fetched``, ``renewed`` or ``confirmed``.
+
+    Raises:
+        KeyferryError: as the backend answered.
+    """
+    kept = turn.kept
+    if kept and kept.lease and kept.lease.expires_at > turn.now:
+        lease = kept.lease if turn.now < kept.lease.renew_at else await _renewed(source, kept, kept.lease, turn)
+        if lease is not None:
+            return kept.confirmed(turn.fetched_at_ms, lease), "confirmed" if lease is kept.lease else "renewed"
+    return await source.fetch(turn.fetched_at_ms, kept if turn.refresh else None, turn.grant), "fetched"
+
+
+def keep_ms(source: Source, kept: Kept, now: float) -> int:
+    """How long to keep a content, milliseconds: as its class says, and as long as its lease may have to be revoked."""
+    return max(source.keep_ms, int((kept.lease.expires_at - now) * 1000) if kept.lease else 0)
+
+
+async def _renewed(source: Source, kept: Kept, lease: Lease, turn: Round) -> Lease | None:
+    try:
+        return await source.renew(kept, turn.grant)
+    except (RateLimited, ProviderUnavailable) as error:
+        log.warning("a lease is not renewed yet: %s", error.message, extra={"provider": kept.content.provider})
+        # Nobody shall ask again at once, though it is due: it lives, and the backend has trouble enough.
+        usual = max(error.retry_after or 0.0, (lease.expires_at - turn.now) / 4)
+        return replace(lease, renew_at=turn.now + min(_LONGEST_PAUSE, max(_SHORTEST_PAUSE, usual)))
+    except KeyferryError as error:
+        log.warning("a lease cannot be renewed: %s", error.message, extra={"provider": kept.content.provider})
+        return None
