@@ -16,6 +16,7 @@ from fetcher.provider import ProviderRequest
 from fetcher.providers.vault import Vault, open_provider
 from keyferry.resources import Pod
 from keyferry.testing.openbao import OpenBao
+from keyferry.testing.valkey import PASSWORD, Valkey
 
 _KEY = ec.generate_private_key(ec.SECP256R1())
 _PEM = _KEY.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
@@ -51,6 +52,13 @@ class Tenant:
         """Give the role's policy more HCL rules."""
         own = f'path "secret/data/{self.name}/*" {{ capabilities = ["read"] }}'
         await self.bao.policy(self.name, f"{own}\n{rules}")
+
+    async def database(self, valkey: Valkey, rules: str = "", **ttls: str) -> str:
+        """Mount an engine that makes Valkey users, let the role read there, and give the path."""
+        mount = f"{self.name}-db"
+        await self.bao.enable_database(port=valkey.port, password=PASSWORD, mount=mount, **ttls)
+        await self.allow(f'path "{mount}/creds/web" {{ capabilities = ["read"] }}\n{rules}')
+        return f"{mount}/creds/web"
 
     def asks(self, *objects: Mapping[str, Any], seconds: float = 30.0, **parameters: Any) -> ProviderRequest:
         """A request for a class with these objects, and parameters besides or instead of the usual ones."""

@@ -12,7 +12,7 @@ from cryptography.x509 import DNSName, SubjectAlternativeName, load_pem_x509_cer
 
 from fetcher.provider import Secret
 from fetcher.providers.vault import Vault
-from keyferry.testing.valkey import PASSWORD, Valkey
+from keyferry.testing.valkey import Valkey
 
 if TYPE_CHECKING:
     from tests.contract.providers.vault.conftest import Tenant
@@ -31,13 +31,6 @@ async def pki(tenant: Tenant) -> str:
     await tenant.bao.enable_pki(role="web", domain="example.com", mount=mount)
     await tenant.allow(MAY_ISSUE.format(mount))
     return f"{mount}/issue/web"
-
-
-async def dynamic(tenant: Tenant, valkey: Valkey) -> str:
-    mount = f"{tenant.name}-db"
-    await tenant.bao.enable_database(port=valkey.port, password=PASSWORD, mount=mount)
-    await tenant.allow(f'path "{mount}/creds/web" {{ capabilities = ["read"] }}')
-    return f"{mount}/creds/web"
 
 
 async def test_a_key_of_kv_version_2_is_the_file(vault: Vault, tenant: Tenant) -> None:
@@ -184,7 +177,7 @@ async def test_other_arguments_are_another_call(vault: Vault, tenant: Tenant) ->
 
 async def test_dynamic_user_and_password_work_together(vault: Vault, tenant: Tenant, valkey: Valkey) -> None:
     """They are minted by one call, and the database takes them (upstream's e2e test 6)."""
-    path = await dynamic(tenant, valkey)
+    path = await tenant.database(valkey)
 
     user, password, whole = await vault.fetch(
         tenant.asks(

@@ -190,8 +190,10 @@ class Leases:
             return None
         found = document(answer, path)
         auth = found.get("auth")
-        left = seconds((auth if isinstance(auth, dict) else found).get("lease_duration")) or math.inf
-        return None if left < duration * _LEAST_LEFT else left
+        left = seconds((auth if isinstance(auth, dict) else found).get("lease_duration"))
+        if not duration and not left:
+            return math.inf
+        return None if left < duration * _LEAST_LEFT else float(left)
 
     async def _send(self, handle: Handle, path: str, body: Mapping[str, Any], deadline: float) -> Answer:
         call = Call("POST", path, body=json.dumps(body).encode())
