@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fetcher.providers.vault.answers import document, login_failure, read_failure
+from fetcher.providers.vault.answers import document, is_token_gone, login_failure, read_failure
 from fetcher.providers.vault.contents import contents, version
 from fetcher.providers.vault.objects import Call, Object
 from fetcher.providers.vault.transport import Answer
@@ -63,6 +63,11 @@ def test_reasons_are_short_and_hold_nothing_secret(text: str, expected: str) -> 
         ({"password": "two\nlines"}, "cannot use two\nlines here"),
         ({"deep": [{"er": ["treasure"]}]}, "cannot use treasure here"),
         ({"a": "pass", "b": "password"}, "cannot use password here"),
+        ({"password": 'grün"x'}, 'cannot use "grün\\"x" here'),
+        ({"password": 'grün"x'}, 'cannot use "gr\\u00fcn\\"x" here'),
+        ({"pin": "123"}, "cannot use 123 here"),
+        ({"pin": 123456}, "cannot use 123456 here"),
+        ({"pins": [1.25]}, "cannot use 1.25 here"),
     ],
 )
 def test_what_was_sent_is_cut_out(args: dict[str, Any], text: str) -> None:
@@ -78,6 +83,50 @@ def test_no_argument_of_four_characters_shows(secret: str, around: str) -> None:
     shown = reason(f"{around} {secret} {around}", secret=secret)
 
     assert secret not in shown.replace("it gives no reason", "")
+
+
+def test_a_short_value_is_cut_out_of_no_other_word() -> None:
+    """The reason stays readable."""
+    assert reason("an answer at an end", word="an") == "… answer at … end"
+
+
+@pytest.mark.parametrize("token", ["root", "hvs.abc", "x1", "a-token-that-somebody-chose"])
+def test_the_token_is_cut_out(token: str) -> None:
+    """Whatever it looks like: root tokens of test servers are words."""
+    failure = read_failure(answer(400, {"errors": [f"token ({token}) is odd"]}), GET, "doing", token)
+
+    assert str(failure) == "doing: Vault refuses it (400): token (…) is odd"
+
+
+@pytest.mark.parametrize(
+    ("call", "capability"),
+    [
+        (Call("GET", "secret/data/app"), "read"),
+        (Call("PUT", "pki/issue/web"), "create and update"),
+        (Call("GET", "secret/metadata/app/", "list=true"), "list"),
+    ],
+)
+def test_the_capability_that_is_missing_is_named(call: Call, capability: str) -> None:
+    """With the path that it is missing on."""
+    failure = read_failure(answer(403, {"errors": ["1 error occurred"]}), call, "doing")
+
+    assert str(failure).endswith(f"give a policy of this role {capability} on {call.path}")
+
+
+@pytest.mark.parametrize(
+    ("status", "errors", "expected"),
+    [
+        (403, ["permission denied"], True),
+        (403, ["2 errors occurred:\n\t* permission denied\n\t* invalid token\n\n"], True),
+        (403, ["bad token"], True),
+        (403, ["1 error occurred:\n\t* permission denied\n\n"], False),
+        (403, [], False),
+        (400, ["permission denied"], False),
+    ],
+)
+def test_a_token_that_is_gone_is_told_from_one_that_may_not(status: int, errors: list[str], expected: bool) -> None:
+    """As OpenBao 2.7 and Vault 1.13 say it, and as older ones did."""
+    assert is_token_gone(answer(status, {"errors": errors})) is expected
 
 
 def test_of_several_reasons_all_are_shown() -> None:

@@ -11,8 +11,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fetcher.options import OPTION_FIELDS, Options, Selection
 from fetcher.providers.vault.objects import Call, Object
-from fetcher.providers.vault.parameters import PARAMETERS, Server, Tls, parse
+from fetcher.providers.vault.parameters import PARAMETERS, Server, Tls, backend, parse
 from fetcher.providers.vault.settings import VaultSettings
 from keyferry.errors import InvalidSecretProviderClass
 from keyferry.settings import SettingsError, load
@@ -144,6 +145,15 @@ def test_a_parameter_that_cannot_work_is_named(change: dict[str, str], problem: 
         ({"filePermission": True}, ".filePermission must be permission bits in octal"),
         ({"filePermission": [1]}, ".filePermission must be permission bits in octal"),
         ({"encoding": "base46"}, ".encoding must be one of utf-8, base64, hex"),
+        ({"optional": "yes"}, ".optional must be true or false"),
+        ({"expand": "xml"}, ".expand must be one of json, yaml"),
+        ({"expand": "json", "extractJSONKey": "a"}, ".expand cannot go with extractJSONKey"),
+        ({"maxBytes": "many"}, ".maxBytes must be a size"),
+        ({"expandd": "json", "Expand": "json"}, ".Expand is not a field: write expand"),
+        ({"selectPrefix": "secret/data/app/"}, ".secretPath cannot go with selectPrefix"),
+        ({"selectTags": {"a": "b"}}, ".selectTags is not possible: this backend does not list by tags"),
+        ({"selecttags": {"a": "b"}}, ".selecttags is not a field: write selectTags"),
+        ({"selectPrefix": ["a"]}, ".selectPrefix must be a text"),
     ],
 )
 def test_a_field_that_cannot_work_is_named_with_its_object(change: dict[str, Any], problem: str) -> None:
@@ -151,6 +161,51 @@ def test_a_field_that_cannot_work_is_named_with_its_object(change: dict[str, Any
     other = {**OBJECT, "objectName": "other"}
 
     assert f"objects[1]{problem}" in problems(of(other, {**OBJECT, **change}))
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"selectPrefix": "/"}, ".selectPrefix must be a path below a KV engine"),
+        ({"selectPrefix": "secret/data/../sys/"}, ".selectPrefix must be a path below a KV engine"),
+        ({"selectPrefix": "secret/data/./x"}, ".selectPrefix must be a path below a KV engine"),
+        ({"selectPrefix": "secret/data/a?list=true"}, ".selectPrefix must be a path below a KV engine"),
+        ({"selectPrefix": "secret/data/a\nb"}, ".selectPrefix must be a path below a KV engine"),
+        ({"selectPrefix": "secret//data/"}, ".selectPrefix must be a path below a KV engine"),
+        ({"method": "PUT"}, ".method cannot go with selectPrefix"),
+        ({"secretArgs": {"a": "b"}}, ".secretArgs cannot go with selectPrefix"),
+        ({"objectName": "../x"}, ".objectName must be a relative path"),
+    ],
+)
+def test_a_selection_that_cannot_work_is_named(change: dict[str, Any], problem: str) -> None:
+    """By index and field, as other objects are."""
+    assert f"objects[0]{problem}" in problems(of({"selectPrefix": "secret/data/app/", **change}))
+
+
+def test_a_selection_needs_neither_a_name_nor_a_path() -> None:
+    """Its id is then the prefix; several may share a folder, and v1 in front changes nothing."""
+    first, second = parse(
+        of({"selectPrefix": "/v1/secret/data/app/"}, {"selectPrefix": "kv/x", "objectName": "a/"}), VaultSettings()
+    ).objects
+
+    assert (first.name, first.path, first.selection) == ("secret/data/app/", "", Selection("secret/data/app/"))
+    assert (second.name, second.path, second.selection) == ("a/", "a", Selection("kv/x"))
+
+
+def test_the_options_of_an_object_are_read() -> None:
+    """By the words that all backends share."""
+    options = {"optional": True, "expand": "json", "maxBytes": "64Ki"}
+
+    assert parse(of({**OBJECT, **options}), VaultSettings()).objects[0].options == Options(
+        optional=True, expand="json", max_bytes=65536
+    )
+
+
+def test_a_folder_of_keys_is_no_file() -> None:
+    """Another object's file may be in it."""
+    folder = {**OBJECT, "objectName": "a", "expand": "json"}
+
+    assert len(parse(of(folder, {**OBJECT, "objectName": "a/b"}), VaultSettings()).objects) == 2
 
 
 def test_all_problems_come_at_once() -> None:
@@ -269,6 +324,98 @@ def test_settings_that_cannot_work_are_named(environ: dict[str, str]) -> None:
         load(VaultSettings, environ)
 
 
+OWN = {
+    "roleName": "app",
+    "openbaoAddress": "https://bao:8200",
+    "openbaoNamespace": "team",
+    "openbaoKubernetesMountPath": "cluster-1",
+    "openbaoCACertPath": "/ca.pem",
+    "openbaoCADirectory": "/cas",
+    "openbaoTLSServerName": "bao.example.com",
+    "openbaoTLSClientCertPath": "/tls.crt",
+    "openbaoTLSClientKeyPath": "/tls.key",
+    "openbaoSkipTLSVerify": "true",
+    "objects": CLASS["objects"],
+}
+
+
+def test_openbaos_own_class_is_understood() -> None:
+    """Every parameter of its provider, and its audience."""
+    found = parse(OWN, VaultSettings())
+
+    tls = Tls("/ca.pem", "/cas", "bao.example.com", "/tls.crt", "/tls.key", skip_verify=True)
+    assert found.server == Server("https://bao:8200", "team", "cluster-1", tls)
+    assert found.audience == "openbao"
+
+
+@pytest.mark.parametrize(
+    ("parameters", "tokens", "audience"),
+    [
+        (CLASS, ["vault", "openbao"], "vault"),
+        (OWN, ["vault", "openbao"], "openbao"),
+        (CLASS, ["openbao", "keyferry"], "openbao"),
+        (OWN, ["vault", "keyferry"], "vault"),
+        (CLASS, ["keyferry"], "vault"),
+        (OWN, [], "openbao"),
+        ({**CLASS, "audience": "own"}, ["vault"], "own"),
+    ],
+)
+def test_the_usual_audience_is_the_one_there_is(parameters: dict[str, str], tokens: list[str], audience: str) -> None:
+    """By the class's spelling where the pod has tokens for both, or for neither."""
+    assert parse(parameters, VaultSettings(), tokens).audience == audience
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"openbaoAddress": "ftp://x"}, "openbaoAddress is not a usable URL"),
+        ({"openbaoAddress": ""}, "openbaoAddress is missing"),
+        ({"openbaoaddress": "x"}, "openbaoaddress is not a parameter: write openbaoAddress"),
+        ({"openbaoNamespace": "a b"}, "openbaoNamespace holds blanks"),
+        ({"openbaoAuthMountPath": "x"}, "openbaoAuthMountPath and openbaoKubernetesMountPath cannot both be set"),
+        ({"openbaoKubernetesMountPath": "../x"}, "openbaoKubernetesMountPath is no mount path"),
+        ({"openbaoTLSClientCertPath": ""}, "openbaoTLSClientKeyPath is set without openbaoTLSClientCertPath"),
+        ({"openbaoSkipTLSVerify": "maybe"}, "openbaoSkipTLSVerify must be true or false"),
+    ],
+)
+def test_openbaos_parameters_are_named_as_they_are_written(change: dict[str, str], problem: str) -> None:
+    """An author does not look for a parameter that the class does not have."""
+    assert problem in problems({**OWN, **change})
+
+
+def test_spellings_may_be_mixed() -> None:
+    """As somebody has it who moves from one to the other."""
+    found = parse({**OWN, "openbaoAddress": "", "vaultAddress": "https://vault:8200"}, VaultSettings())
+
+    assert (found.server.address, found.server.namespace) == ("https://vault:8200", "team")
+
+
+@pytest.mark.parametrize(
+    ("parameters", "expected"),
+    [
+        (CLASS, "https://vault:8200"),
+        (OWN, "https://bao:8200/team"),
+        ({**CLASS, "vaultAddress": "https://vault:8200/", "vaultNamespace": "/a/b/"}, "https://vault:8200/a/b"),
+        ({}, "https://default:8200"),
+        ({"vaultAddress": "ftp://x"}, ""),
+        ({"vaultAddress": "http://u:p@vault"}, ""),
+        ({"vaultAddress": "https://elsewhere"}, ""),
+        ({"vaultNamespace": "a b"}, ""),
+    ],
+)
+def test_each_vault_and_namespace_is_a_backend(parameters: dict[str, str], expected: str) -> None:
+    """What makes no sense, or is not allowed, is none."""
+    settings = VaultSettings(address="https://default:8200", allowed_hosts=("vault", "bao", "default"))
+
+    assert backend(parameters, settings) == expected
+
+
+@given(st.dictionaries(st.sampled_from([*PARAMETERS, *OWN]), st.text(max_size=30)))
+def test_any_class_has_a_backend_or_none(parameters: dict[str, str]) -> None:
+    """It is asked before every fetch, and must not fail."""
+    assert isinstance(backend(parameters, VaultSettings()), str)
+
+
 def shown(objects: str) -> str:
     """All that anybody sees of a class."""
     try:
@@ -282,7 +429,20 @@ ANY = st.recursive(
     LEAF, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3)
 )
 ENTRY = st.dictionaries(
-    st.sampled_from([*OBJECT, "method", "secretArgs", "filePermission", "encoding", "secretkey"]) | st.text(max_size=8),
+    st.sampled_from(
+        [
+            *OBJECT,
+            "method",
+            "secretArgs",
+            "filePermission",
+            "encoding",
+            "secretkey",
+            "selectPrefix",
+            "selectTags",
+            *OPTION_FIELDS,
+        ]
+    )
+    | st.text(max_size=8),
     ANY,
 )
 
@@ -298,7 +458,7 @@ def test_any_class_is_understood_or_refused(parameters: dict[str, str], objects:
     with suppress(InvalidSecretProviderClass):
         paths = [item.path for item in parse({**CLASS, **parameters, "objects": objects}, VaultSettings()).objects]
 
-    assert all(path and ".." not in path.split("/") and path[0] != "/" for path in paths)
+    assert all(".." not in path.split("/") and path[:1] != "/" for path in paths)
 
 
 @given(
