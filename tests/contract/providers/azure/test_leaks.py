@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import traceback
 from collections.abc import Callable
@@ -32,6 +33,7 @@ async def test_no_log_and_no_error_holds_a_value_or_a_token(
     azure, token = tenant.azure, tenant.token()
     tenant.vault.set_secret("db", CANARY)
     key = certificate("tls", pfx=True).pem().splitlines()[3]
+    tenant.vault.set_secret("doc", json.dumps({"user": CANARY, "port": 1, f"{CANARY}/": "x"}))
     tenant.vault.allow(OTHER)
     client_secret = azure.directory.create_secret(TENANT, OTHER)
     principal = {"clientid": OTHER, "clientsecret": client_secret}
@@ -40,12 +42,22 @@ async def test_no_log_and_no_error_holds_a_value_or_a_token(
         tenant.asks(read, {"objectName": "tls"}, tokens=tokens),
         tenant.asks({**read, "objectVersionHistory": 2}, tokens=tokens),
         tenant.asks(read, clientID="", secret=principal),
+        tenant.asks({"objectName": "doc", "extractJSONKey": "user"}, tokens=tokens),
+        tenant.asks({"selectPrefix": "d", "objectAlias": "all"}, tokens=tokens),
     ]
     bad = [
         tenant.asks({**read, "objectEncoding": "hex"}, tokens=tokens),
         tenant.asks({**read, "objectEncoding": "base64"}, tokens=tokens),
         tenant.asks({"objectName": "tls", "objectEncoding": "hex"}, tokens=tokens),
         tenant.asks({"objectName": "gone"}, tokens=tokens),
+        *(
+            tenant.asks({**read, field: "json"}, tokens=tokens)
+            for field in ("extractJSONKey", "extractYAMLKey", "expand")
+        ),
+        tenant.asks({**read, "maxBytes": 1}, tokens=tokens),
+        tenant.asks({"objectName": "doc", "extractYAMLKey": "port"}, tokens=tokens),
+        tenant.asks({"objectName": "doc", "expand": "json"}, tokens=tokens),
+        tenant.asks({"selectPrefix": "d", "extractJSONKey": "gone"}, tokens=tokens),
         tenant.asks(read, clientID="", secret={**principal, "clientsecret": f"{client_secret}{CANARY}"}),
         tenant.asks(read, clientID="", secret={"clientid": OTHER, "other": CANARY}),
         tenant.of("other").asks(read, tokens={AUDIENCE: f"{token}x"}),
@@ -69,6 +81,10 @@ async def test_no_log_and_no_error_holds_a_value_or_a_token(
         for fault in faults:
             azure.faults.always("get secrets", fault)
             errors.append(await _failure(provider, good[0]))
+            azure.faults.mend()
+            azure.faults.always("list secrets", fault)
+            errors.append(await _failure(provider, good[-1]))
+            azure.faults.mend()
         azure.directory.federate(TENANT, "new", issuer="https://cluster.example", subject="x")
         for fault in answers:
             azure.faults.always("token", fault)
@@ -81,7 +97,7 @@ async def test_no_log_and_no_error_holds_a_value_or_a_token(
     secret_texts = [CANARY, client_secret, token, token.rpartition(".")[2], key, "Bearer ey"]
     logged = f"{caplog.text}{[record.__dict__ for record in caplog.records]}"
     told = "".join("".join(traceback.format_exception(error)) for error in errors)
-    assert len(errors) == len(bad) + len(faults) + 2 * len(answers)
+    assert len(errors) == len(bad) + 2 * len(faults) + 2 * len(answers)
     assert not [text for text in secret_texts if text in f"{logged}{told}{found!r}{states}{good!r}{bad!r}"]
     assert [(error.__cause__, error.__context__) for error in errors] == [(None, None)] * len(errors)
 

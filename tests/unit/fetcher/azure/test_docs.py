@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from fetcher.providers.azure.objects import OBJECT_FIELDS
+from fetcher.providers.azure.entry import OBJECT_FIELDS
 from fetcher.providers.azure.parameters import PARAMETERS
 from fetcher.providers.azure.settings import AzureSettings
 from keyferry.settings import known

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 import yaml
 
-from fetcher.providers.azure.parameters import parse
+from fetcher.providers.azure.parameters import backend, parse
 from fetcher.providers.azure.settings import AzureSettings
 from fetcher.providers.azure.wanted import Object, Parameters, Reference
 from keyferry.errors import InvalidSecretProviderClass
@@ -231,7 +231,7 @@ def test_many_problems_still_fit_into_an_event() -> None:
     told = problems(*({"objectName": "db"} for _ in range(50)))
 
     assert told.count("objectType") == 20
-    assert told.endswith("and more problems")
+    assert told.endswith("and 30 more problems")
 
 
 @pytest.mark.parametrize(
@@ -249,11 +249,39 @@ def test_a_file_where_a_folder_is_needed_is_refused(pair: tuple[dict[str, Any], 
     assert "needs a folder where a" in told
 
 
-def test_an_alias_of_yaml_is_read_once() -> None:
-    """A thousand uses of one long text cost no more than one."""
-    entry = "x" * 8000
-    text = f"array: [&a 'objectName: db\n\n  objectType: secret\n\n  o: {entry}', {', '.join(['*a'] * 999)}]"
+def test_an_alias_of_yaml_may_stand_for_an_entry() -> None:
+    """Within reason: a thousand uses of one long text are more than a class can hold."""
+    short, long = (
+        f"array: [&a 'objectName: db\n\n  objectType: secret\n\n  o: {'x' * length}', {', '.join(['*a'] * 999)}]"
+        for length in (1, 8000)
+    )
 
-    found = parse({**USUAL, "objects": text}, AzureSettings(), has_tenant=False)
+    found = parse({**USUAL, "objects": short}, AzureSettings(), has_tenant=False)
 
     assert len(found.objects) == 1000
+    with pytest.raises(InvalidSecretProviderClass, match="objects stands for more than"):
+        parse({**USUAL, "objects": long}, AzureSettings(), has_tenant=False)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "host"),
+    [
+        ({"keyvaultName": " Shop-Vault "}, "shop-vault.vault.azure.net"),
+        ({"keyvaultName": "shop-vault", "cloudName": "AzureChinaCloud"}, "shop-vault.vault.azure.cn"),
+        ({"keyvaultName": "shop-vault", "objects": "["}, "shop-vault.vault.azure.net"),
+        ({"keyvaultName": "evil/.example"}, ""),
+        ({"keyvaultName": "shop-vault", "cloudName": "moon"}, ""),
+        ({"keyvaultName": "shop-vault", "cloudName": "AzureStackCloud"}, ""),
+        ({}, ""),
+    ],
+)
+def test_a_class_asks_the_host_of_its_vault(parameters: dict[str, str], host: str) -> None:
+    """In one spelling, also where something else of the class is wrong; none where nobody could be asked."""
+    assert backend(parameters, AzureSettings()) == host
+
+
+def test_a_private_clouds_vault_is_told_apart_by_its_path() -> None:
+    """Where all vaults have one host."""
+    settings = AzureSettings(vault_url="https://vaults.example/{name}")
+
+    assert backend({"keyvaultName": "Shop"}, settings) == "vaults.example/shop"

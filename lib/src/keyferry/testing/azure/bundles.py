@@ -17,7 +17,7 @@ def bundle(origin: str, kind: str, name: str, found: Version, *, secret: bool = 
         secret: Whether a secret's value is told too.
     """
     fields = found.fields
-    told: dict[str, Any] = {"attributes": found.attributes(), "tags": {}}
+    told: dict[str, Any] = {"attributes": found.attributes(), "tags": found.tags}
     if kind == "keys":
         key = {**fields["key"], "kid": identifier(origin, kind, name, found.id)}
         return {**told, "key": key, **({"managed": True} if fields.get("managed") else {})}
@@ -33,14 +33,16 @@ def bundle(origin: str, kind: str, name: str, found: Version, *, secret: bool = 
 
 
 def item(origin: str, kind: str, name: str, version: Version, *, with_id: bool) -> dict[str, Any]:
-    """An object in a list; with its version's id if versions are listed."""
-    field = "kid" if kind == "keys" else "id"
+    """An object in a list, without its value; with its version's id if versions are listed."""
+    fields, key = version.fields, "kid" if kind == "keys" else "id"
     told = {
-        field: identifier(origin, kind, name, version.id if with_id else ""),
+        key: identifier(origin, kind, name, version.id if with_id else ""),
         "attributes": version.attributes(),
-        "tags": {},
+        "tags": version.tags,
     }
-    return {**told, "x5t": version.fields["x5t"]} if kind == "certificates" else told
+    if kind == "certificates":
+        return {**told, "x5t": fields["x5t"]}
+    return told | {field: fields[field] for field in ("contentType", "managed") if field in fields}
 
 
 def error(code: str, inner: str, text: str = "The vault fails because a test wants it so.") -> dict[str, Any]:

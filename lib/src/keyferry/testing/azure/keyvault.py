@@ -11,9 +11,9 @@ from keyferry.testing.azure.bundles import bundle, error, item
 from keyferry.testing.azure.certificates import taken_apart
 from keyferry.testing.azure.directory import VAULT, Directory, NotAccepted
 from keyferry.testing.azure.faults import Call, Faults
+from keyferry.testing.azure.pages import BadPage, page
 from keyferry.testing.azure.vaults import KINDS, Vault, Version
 
-_PAGE = 25
 _NOT_FOUND = {"secrets": "SecretNotFound", "keys": "KeyNotFound", "certificates": "CertificateNotFound"}
 _DISABLED = {"secrets": "SecretDisabled", "keys": "KeyDisabled", "certificates": "CertificateDisabled"}
 _OPERATIONS = {
@@ -134,25 +134,19 @@ class KeyVault:
             if not listed:
                 raise _missing(request)
         else:
-            listed = [(name, versions[-1]) for name, versions in request.vault.objects[request.kind].items()]
-        query, origin = request.http.query, str(request.http.url.origin())
-        size = min(int(query.get("maxresults", _PAGE)), _PAGE)
-        start = int(query.get("$skiptoken", "0"))
-        body: dict[str, Any] = {
-            "value": [
-                item(origin, request.kind, name, version, with_id=bool(request.name))
-                for name, version in listed[start : start + size]
-            ],
-            "nextLink": None,
-        }
-        if start + size < len(listed):
-            url = request.http.url.update_query({"$skiptoken": str(start + size)})
-            body["nextLink"] = str(url)
-        return web.json_response(body)
+            newest = ((name, request.vault.find(request.kind, name)) for name in request.vault.objects[request.kind])
+            listed = [(name, version) for name, version in newest if version]
+        try:
+            shown, link = page(listed, request.http.url)
+        except BadPage as bad:
+            raise _Problem(400, "BadParameter", "", str(bad)) from None
+        origin = str(request.http.url.origin())
+        items = [item(origin, request.kind, name, version, with_id=bool(request.name)) for name, version in shown]
+        return web.json_response({"value": items, "nextLink": link})
 
     async def _set(self, request: _Request) -> web.Response:
         sent = await request.http.json()
-        about = _about(sent.get("attributes") or {})
+        about = _about(sent)
         self._check_name(request)
         version = request.vault.set_secret(request.name, sent["value"], sent.get("contentType"), **about)
         return web.json_response(_bundle(request, _found(request, version)))
@@ -160,9 +154,7 @@ class KeyVault:
     async def _create(self, request: _Request) -> web.Response:
         sent = await request.http.json()
         self._check_name(request)
-        version = request.vault.create_key(
-            request.name, sent["kty"], sent.get("crv") or "P-256", **_about(sent.get("attributes") or {})
-        )
+        version = request.vault.create_key(request.name, sent["kty"], sent.get("crv") or "P-256", **_about(sent))
         return web.json_response(_bundle(request, _found(request, version)))
 
     async def _import(self, request: _Request) -> web.Response:
@@ -172,13 +164,13 @@ class KeyVault:
             key, chain, secret = taken_apart(sent["value"])
         except ValueError:
             raise _Problem(400, "BadParameter", "", "The specified certificate content can not be read.") from None
-        about = _about(sent.get("attributes") or {})
+        about = _about(sent)
         version = request.vault.import_certificate(request.name, key, chain, secret, **about)
         return web.json_response(_bundle(request, _found(request, version)))
 
     async def _update(self, request: _Request) -> web.Response:
         found = _found(request)
-        for name, value in _about((await request.http.json()).get("attributes") or {}).items():
+        for name, value in _about(await request.http.json()).items():
             setattr(found, name, value)
         return web.json_response(_bundle(request, found, secret=False))
 
@@ -228,9 +220,12 @@ def _missing(request: _Request) -> _Problem:
     return _Problem(404, _NOT_FOUND[request.kind], "", text)
 
 
-def _about(attributes: dict[str, Any]) -> dict[str, Any]:
+def _about(sent: dict[str, Any]) -> dict[str, Any]:
+    """What a request says of a version, as fields of `Version`."""
+    attributes = sent.get("attributes") or {}
     names = {"enabled": "enabled", "exp": "expires", "nbf": "not_before"}
-    return {names[name]: value for name, value in attributes.items() if name in names and value is not None}
+    told = {names[name]: value for name, value in attributes.items() if name in names and value is not None}
+    return {**told, "tags": sent["tags"]} if isinstance(sent.get("tags"), dict) else told
 
 
 def _bundle(request: _Request, found: Version, *, secret: bool = True) -> dict[str, Any]:

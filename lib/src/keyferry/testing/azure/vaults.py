@@ -31,6 +31,7 @@ class Version:
         enabled: Whether it may be read.
         expires: Unix seconds; None for never. Key Vault gives out what has expired all the same.
         not_before: Unix seconds.
+        tags: Whatever its owner notes about it.
     """
 
     id: str
@@ -39,6 +40,7 @@ class Version:
     enabled: bool = True
     expires: int | None = None
     not_before: int | None = None
+    tags: dict[str, str] = field(default_factory=dict)
 
     def attributes(self) -> dict[str, Any]:
         """As Key Vault tells them."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from functools import cached_property
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 from azure.core.credentials import AccessToken
 from azure.core.pipeline.transport import AioHttpTransport
@@ -15,8 +15,10 @@ from azure.keyvault.secrets.aio import SecretClient
 from fetcher.accesstoken import Token
 from fetcher.providers.azure.contents import Value
 from fetcher.providers.azure.keys import certificate, public_key
+from fetcher.providers.azure.listing import Page, listed
 from fetcher.providers.azure.wanted import KEY, SECRET, Parameters, Reference
 
+_HTTPS = 443
 _API_VERSION = "7.5"  # of every cloud; the SDK's newest reaches some of them years later
 
 
@@ -81,13 +83,44 @@ class Clients:
             raise ValueError
         return Value(certificate(found.cer), _version(about.version))
 
-    def versions(self, reference: Reference) -> AsyncIterator[Any]:
-        """Properties of an object's versions, in no order."""
-        if reference.kind == SECRET:
-            return self._secrets.list_properties_of_secret_versions(reference.name)
-        if reference.kind == KEY:
-            return self._keys.list_properties_of_key_versions(reference.name)
-        return self._certificates.list_properties_of_certificate_versions(reference.name)
+    async def page(self, of: Reference, link: str | None) -> Page:
+        """One page of an object's versions, or of all objects where no name is given; in no order.
+
+        Args:
+            of: Whose versions, or of which kind.
+            link: To the page; None for the first one.
+
+        Raises:
+            AzureError, ValueError: as the SDK does; others where an answer has another shape than Key Vault's.
+        """
+        pages: Any = self._listing(of).by_page(link)
+        found = [listed(each) async for each in await anext(pages)]
+        return Page(found, self._own(pages.continuation_token))
+
+    def _listing(self, of: Reference) -> Any:
+        if of.kind == SECRET:
+            secrets = self._secrets
+            return (
+                secrets.list_properties_of_secret_versions(of.name) if of.name else secrets.list_properties_of_secrets()
+            )
+        if of.kind == KEY:
+            keys = self._keys
+            return keys.list_properties_of_key_versions(of.name) if of.name else keys.list_properties_of_keys()
+        certificates = self._certificates
+        if of.name:
+            return certificates.list_properties_of_certificate_versions(of.name)
+        return certificates.list_properties_of_certificates()
+
+    def _own(self, link: object) -> str | None:
+        """The next page's link, if it leads to the vault: no answer may send us to other hosts."""
+        if not link:
+            return None
+        if not isinstance(link, str):
+            raise TypeError
+        there, here = urlsplit(link), urlsplit(self._url)
+        if (there.scheme, there.hostname, there.port or _HTTPS) != ("https", here.hostname, here.port or _HTTPS):
+            raise ValueError
+        return link
 
     async def _secret(self, reference: Reference) -> Value:
         secret = await self._secrets.get_secret(reference.name, reference.version or None)

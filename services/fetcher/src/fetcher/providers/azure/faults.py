@@ -49,6 +49,10 @@ _ROLES = {"secret": "Key Vault Secrets User", "key": "Key Vault Crypto User", "c
 _RIGHTS = {"secret": "secrets/{verb}", "key": "keys/{verb}", "cert": "certificates/{verb}"}
 
 
+class Withheld(SecretNotFound):
+    """The vault has it, but somebody has disabled it: no reason to leave out what is ``optional``."""
+
+
 class TokenRefused(AccessDenied):
     """The vault does not take the access token, whatever it was for."""
 
@@ -131,9 +135,11 @@ def explain(error: AzureError | ValueError, reference: Reference, doing: str, ve
 
 def _meaning(told: Answer, reference: Reference, verb: str) -> tuple[type[KeyferryError], str]:
     if told.inner in _STATES:
-        return SecretNotFound, f"{_STATES[told.inner]}: enable it, or add another"
+        return Withheld, f"{_STATES[told.inner]}: enable it, or add another"
     if told.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return ProviderUnavailable, "the vault failed"
+    if told.status in (HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND) and not reference.name:
+        return ProviderUnavailable, "the vault does not list what it has"  # the class named nothing that could be wrong
     kind, words = _BY_STATUS.get(told.status, (ProviderError, "the vault refuses it"))
     words = _HINTS.get(told.akv) or (_DENIALS.get(told.inner) if kind is AccessDenied else None) or words
     right = _RIGHTS[reference.kind].format(verb=verb)

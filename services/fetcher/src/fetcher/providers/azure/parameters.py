@@ -9,11 +9,12 @@ import re
 from collections.abc import Mapping
 
 from fetcher.endpoints import refusal
+from fetcher.options import shown
 from fetcher.provider import Problems
 from fetcher.providers.azure.clouds import Cloud, cloud
 from fetcher.providers.azure.objects import read_objects
 from fetcher.providers.azure.settings import AzureSettings
-from fetcher.providers.azure.wanted import Parameters, shown
+from fetcher.providers.azure.wanted import Parameters
 
 PARAMETERS = (
     "keyvaultName",
@@ -37,7 +38,6 @@ _CLIENT = re.compile(r"[A-Za-z0-9-]{1,64}", re.ASCII)
 _TRUE = frozenset({"1", "t", "T", "true", "TRUE", "True"})
 _FALSE = frozenset({"", "0", "f", "F", "false", "FALSE", "False"})
 _MODES = ("usePodIdentity", "useVMManagedIdentity", "useAzureTokenProxy")
-_MAX_TOLD = 20  # problems: the text must fit into an Event
 _NOWHERE = Cloud("", "", "", verified=True)
 
 
@@ -52,7 +52,7 @@ def parse(parameters: Mapping[str, str], settings: AzureSettings, *, has_tenant:
     Raises:
         InvalidSecretProviderClass: naming every problem.
     """
-    problems = _FirstProblems()
+    problems = Problems()
     given = {name: parameters.get(name, "").strip() for name in PARAMETERS}
     modes = [name for name in _MODES if _flag(name, given[name], problems)]
     _check_modes(modes, problems)
@@ -81,14 +81,13 @@ def parse(parameters: Mapping[str, str], settings: AzureSettings, *, has_tenant:
     return found
 
 
-class _FirstProblems(Problems):
-    """Tells the first twenty problems and that there are more."""
-
-    def add(self, field_name: str, problem: str) -> None:
-        if len(self._found) == _MAX_TOLD:
-            field_name, problem = "and", "more problems"
-        if len(self._found) <= _MAX_TOLD:
-            super().add(field_name, problem)
+def backend(parameters: Mapping[str, str], settings: AzureSettings) -> str:
+    """Host of the vault that a class names; empty if it names none. A class that is wrong is told so elsewhere."""
+    where = cloud(parameters.get("cloudName", "").strip(), settings)
+    vault = parameters.get("keyvaultName", "").strip()
+    if isinstance(where, str) or not _VAULT.fullmatch(vault):
+        return ""
+    return where.vault_url.replace("{name}", vault).partition("://")[2].lower()
 
 
 def _flag(name: str, text: str, problems: Problems) -> bool:
@@ -99,7 +98,7 @@ def _flag(name: str, text: str, problems: Problems) -> bool:
 
 def _check_modes(modes: list[str], problems: Problems) -> None:
     if len(modes) > 1:
-        problems.add("only one identity mode can be enabled at a time:", f"choose one of {', '.join(modes)}")
+        problems.add_text(f"only one identity mode can be enabled at a time: choose one of {', '.join(modes)}")
     elif modes == ["usePodIdentity"]:
         problems.add(
             "usePodIdentity",

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from azure.core.exceptions import AzureError
 
 from fetcher.accesstoken import Token
+from fetcher.options import Selection
 from fetcher.providers.azure.clients import Clients
 from fetcher.providers.azure.contents import Value
 from fetcher.providers.azure.exchange import Exchange
-from fetcher.providers.azure.faults import TokenRefused, explain
+from fetcher.providers.azure.faults import TokenRefused, Withheld, explain
 from fetcher.providers.azure.identity import Identity
 from fetcher.providers.azure.keys import KeyMaterialError
+from fetcher.providers.azure.listing import Listed, TooLong, every, matching, newest_first
 from fetcher.providers.azure.settings import AzureSettings
 from fetcher.providers.azure.transport import Transport
 from fetcher.providers.azure.wanted import Object, Parameters, Reference
@@ -27,6 +29,7 @@ T = TypeVar("T")
 
 _CALLS_AT_A_TIME = 16  # of one fetch: a class of a thousand secrets leaves room for others
 _MOST_VERSIONS = 2000  # that are looked through for the newest
+_MOST_OBJECTS = 25_000  # that are looked through for a selection: a thousand pages, one after the other
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,7 @@ class Reader:
         self._seconds_left = seconds_left
         self._slots = asyncio.Semaphore(_CALLS_AT_A_TIME)
         self._values: dict[Reference, asyncio.Task[Value]] = {}
+        self._listed: dict[str, asyncio.Task[Sequence[Listed]]] = {}
         self._made: tuple[Token, Clients] | None = None
 
     async def versions(self, each: Object) -> list[Reference]:
@@ -88,16 +92,26 @@ class Reader:
         if each.history == 1:
             return [wanted]
 
-        async def listed(clients: Clients) -> list[str]:
-            return await _newest_first(clients.versions(wanted))
-
-        found = await self._call(wanted, listed, verb="list")
+        listed = await self._list(wanted, _MOST_VERSIONS)
+        found = newest_first(listed)
         if wanted.version:
             found = found[found.index(wanted.version) :] if wanted.version in found else []
         if not found:
             doing = self._doing(wanted, "list")
-            raise SecretNotFound(f"{doing}: no version of it is enabled, or not the one to begin at")
+            withheld = any(not each.enabled and wanted.version in ("", each.version) for each in listed)
+            error = Withheld if withheld else SecretNotFound
+            raise error(f"{doing}: no version of it is enabled, or not the one to begin at")
         return [Reference(wanted.kind, wanted.name, version) for version in found[: each.history]]
+
+    async def selected(self, kind: str, selection: Selection) -> list[str]:
+        """Names of the enabled objects that a selection means; the vault is listed once however many there are.
+
+        Raises:
+            KeyferryError: they cannot be listed.
+        """
+        if kind not in self._listed:
+            self._listed[kind] = asyncio.create_task(self._list(Reference(kind, ""), _MOST_OBJECTS))
+        return matching(selection, await self._listed[kind])
 
     async def value(self, reference: Reference) -> Value:
         """One version, read once however often it is asked for.
@@ -108,6 +122,14 @@ class Reader:
         if reference not in self._values:
             self._values[reference] = asyncio.create_task(self._call(reference, lambda clients: clients.get(reference)))
         return await self._values[reference]
+
+    async def _list(self, of: Reference, most: int) -> Sequence[Listed]:
+        """All versions of an object, or all objects; each page is a call, with tries and a time of its own."""
+        try:
+            return await every(lambda link: self._call(of, lambda clients: clients.page(of, link), "list"), most)
+        except TooLong:
+            problem = f"{self._doing(of, 'list')}: there are more than {most} of them"
+        raise ProviderError(problem, code="FAILED_PRECONDITION", reason="ProviderError")
 
     async def _call(self, reference: Reference, do: Callable[[Clients], Awaitable[T]], verb: str = "get") -> T:
         async def once() -> T:
@@ -139,7 +161,12 @@ class Reader:
             failure = explain(error, reference, doing, verb)
         except TimeoutError:
             failure = ProviderUnavailable(f"{doing}: no answer in time")
-        except (LookupError, TypeError, AttributeError):  # of the SDK, where an answer is JSON of another shape
+        except (
+            LookupError,
+            TypeError,
+            AttributeError,
+            ArithmeticError,
+        ):  # of the SDK, where an answer is JSON of another shape
             failure = ProviderUnavailable(f"{doing}: the answer makes no sense")
         # Outside the block: the SDK's error holds request and answer, and must not come along.
         raise failure
@@ -152,14 +179,3 @@ class Reader:
 
     def _doing(self, reference: Reference, verb: str) -> str:
         return f"failed to {verb} {reference} of vault {self._parameters.vault} as {self._access.identity}"
-
-
-async def _newest_first(versions: AsyncIterator[Any]) -> list[str]:
-    """The enabled ones, by the time they were made."""
-    found: list[tuple[float, str]] = []
-    async for each in versions:
-        if len(found) >= _MOST_VERSIONS:
-            raise KeyMaterialError(f"it has more than {_MOST_VERSIONS} versions")
-        if each.enabled is not False and each.version:
-            found.append((each.created_on.timestamp() if each.created_on else 0.0, each.version))
-    return [version for _, version in sorted(found, key=lambda pair: pair[0], reverse=True)]

@@ -4,23 +4,30 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from fetcher.options import PLAIN, Options, Selection
 from fetcher.providers.azure.clouds import Cloud
 
 SECRET, KEY, CERTIFICATE = "secret", "key", "cert"
-_SHOWN = 120  # characters of a name in a message
+_IN_EVENTS = {SECRET: "secret", KEY: "key", CERTIFICATE: "certificate"}
 
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """One object in the vault, in one version; an empty version is the newest."""
+    """One object in the vault, in one version; an empty version is the newest, an empty name all objects."""
 
     kind: str
     name: str
     version: str = ""
 
     def __str__(self) -> str:
+        name = f", objectName:{self.name}" if self.name else ""
         version = f", objectVersion:{self.version}" if self.version else ""
-        return f"objectType:{self.kind}, objectName:{self.name}{version}"
+        return f"objectType:{self.kind}{name}{version}"
+
+    @property
+    def id(self) -> str:
+        """The object's id in the class, which is upstream's."""
+        return f"{self.kind}/{self.name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +36,14 @@ class Object:
 
     Attributes:
         place: Where it stands in the class, such as ``objects[0]``.
-        reference: What to read; with a history, where to begin.
+        reference: What to read; with a history, where to begin; with a selection, without a name.
         history: How many versions to read; 1 for the one alone.
-        file: Path below the volume; with a history, of the folder.
+        file: Path below the volume; with a history, of the folder; with a selection too, where empty is the volume.
         pfx: Whether a PKCS#12 secret stays as it is.
         encoding: What a secret is decoded from; empty for nothing.
         mode: Permission bits; None for the volume's default.
+        options: What is true of every backend's objects.
+        selection: Which objects it stands for, in place of the one that is named.
     """
 
     place: str
@@ -44,6 +53,13 @@ class Object:
     pfx: bool
     encoding: str
     mode: int | None
+    options: Options = PLAIN
+    selection: Selection | None = None
+
+    @property
+    def id(self) -> str:
+        """What is told of it where it is left out."""
+        return f"{self.reference.kind}/{self.selection.prefix}*" if self.selection else self.reference.id
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +89,6 @@ class Parameters:
         """Where the vault is."""
         return self.cloud.vault_url.replace("{name}", self.vault)
 
-
-def shown(text: str) -> str:
-    """A name as messages write it: on one line, and cut where it would fill the screen."""
-    line = "".join(letter if letter.isprintable() else "?" for letter in text[:_SHOWN])
-    return line if len(text) <= _SHOWN else f"{line}..."
+    def source(self, reference: Reference) -> str:
+        """The object as change events name it, whatever letters Event Grid and the class write it in."""
+        return f"{self.vault}/{_IN_EVENTS[reference.kind]}/{reference.name}".lower()
