@@ -129,6 +129,31 @@ class FetcherKeys:
         return mac.digest()
 
 
+@dataclass(frozen=True, slots=True)
+class SyncerKeys:
+    """What only syncers hold."""
+
+    opening: Keys[OpeningKey]
+
+    @classmethod
+    def parse(cls, document: dict[str, Any]) -> SyncerKeys:
+        """From the content of ``syncer.json``."""
+        return cls(_keys(document, "syncer", "seed", OpeningKey.from_seed))
+
+    def opener(self, sealed: Sealed) -> OpeningKey:
+        """The key that opens a content.
+
+        Raises:
+            UntrustedMessage: it was sealed to a key that is not ours, or no longer.
+        """
+        key = self.opening.named(sealed.key_id)
+        if key is None:
+            raise UntrustedMessage(
+                f"a content is sealed to key {sealed.key_id!r}, which is not among the syncers' keys"
+            )
+        return key
+
+
 def _keys(document: dict[str, Any], name: str, half: str, build: Callable[[str, bytes], K]) -> Keys[K]:
     entries = [(e["id"], float(e["active_from"]), build(e["id"], base64.b64decode(e[half]))) for e in document[name]]
     if not entries:
@@ -161,6 +186,11 @@ class KeyFile(Generic[T]):
     def fetcher(cls, directory: Path) -> KeyFile[FetcherKeys]:
         """The fetchers' private keys."""
         return KeyFile(directory / FETCHER, FetcherKeys.parse, private=True)
+
+    @classmethod
+    def syncer(cls, directory: Path) -> KeyFile[SyncerKeys]:
+        """The syncers' private keys."""
+        return KeyFile(directory / SYNCER, SyncerKeys.parse, private=True)
 
     @property
     def keys(self) -> T:

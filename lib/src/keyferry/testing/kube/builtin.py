@@ -95,6 +95,7 @@ ROWS = (
         prepare=defaults.prepare_csi_driver,
         returns_deleted=True,
     ),
+    Resource("coordination.k8s.io", "v1", "leases", "Lease"),
     Resource(_AUTHENTICATION, "v1", "tokenreviews", "TokenReview", namespaced=False, verbs=("create",)),
     Resource(
         *("apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition"),

@@ -1,0 +1,27 @@
+"""What an operator can tell the syncer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from keyferry.service import ServiceSettings
+from keyferry.settings import flag, setting
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings(ServiceSettings):
+    """Read from the environment once, in `keyferry.service.run`."""
+
+    kubeconfig: str = setting(
+        "KEYFERRY_KUBECONFIG", "kubeconfig file; without one, the pod's own service account is used", default=""
+    )
+    namespace: str = setting("KEYFERRY_NAMESPACE", "namespace of the Lease that one syncer holds", default="default")
+    identity: str = setting(
+        "KEYFERRY_POD_NAME", "what tells this replica from others; the host's name without it", default=""
+    )
+    secrets: bool = setting(
+        "KEYFERRY_SYNC_SECRETS",
+        "write the Kubernetes Secrets that classes ask for (secretObjects); statuses and Events are written anyhow",
+        default=True,
+        parse=flag,
+    )
