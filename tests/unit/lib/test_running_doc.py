@@ -19,6 +19,7 @@ from keyferry.settings import known
 from keyferry.telemetry import otlp, traces
 from node_driver.settings import Settings as NodeDriverSettings
 from rotator.settings import Settings as RotatorSettings
+from rotator.sources import settings as sources
 
 PAGE = (Path(__file__).parents[3] / "docs" / "running.md").read_text()
 PROVIDERS = {**TABLE, "plugin": "fetcher.providers.plugin"}
@@ -46,6 +47,11 @@ SECTIONS: dict[str, tuple[type, set[str]]] = {
     "Node-driver": (NodeDriverSettings, {about.variable for _, about in known(ServiceSettings)}),
     "Fetcher": (FetcherSettings, {about.variable for _, about in known(ServiceSettings)}),
     "Rotator": (RotatorSettings, {about.variable for _, about in known(ServiceSettings)}),
+    "Rotator: aws events": (sources.AwsEvents, set()),
+    "Rotator: gcp events": (sources.GcpEvents, set()),
+    "Rotator: vault events": (sources.VaultEvents, set()),
+    "Rotator: vault audit log": (sources.VaultAudit, set()),
+    "Rotator: webhooks": (sources.Webhooks, set()),
     "Streams": (streams.Settings, set()),
     # A module with several names has one section, under the last of them.
     **{

@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import ipaddress
 from collections.abc import Mapping
 
 from keyferry.settings import SettingsError, load
-from rotator.sources.aws import AwsSource
-from rotator.sources.azure import AzureReceiver
-from rotator.sources.entra import EntraTokens
-from rotator.sources.gcp import GcpSource
-from rotator.sources.heard import Heard
 from rotator.sources.keys import Keys, KeysError
-from rotator.sources.receiver import Receiver
-from rotator.sources.server import WebhookServer
 from rotator.sources.settings import AwsEvents, GcpEvents, VaultAudit, VaultEvents, Webhooks
 from rotator.sources.source import Emit, Source
-from rotator.sources.vault import VaultSource
-from rotator.sources.vault_audit import VaultAuditSource
-from rotator.sources.webhook import WebhookReceiver
 
 
 def open_sources(environ: Mapping[str, str]) -> list[Source]:
@@ -33,18 +24,19 @@ def open_sources(environ: Mapping[str, str]) -> list[Source]:
     problems = [*_vault_problems(vault), *_audit_problems(audit), *_webhook_problems(webhooks)]
     if problems:
         raise SettingsError("\n".join(problems))
-    found: list[Source] = []
-    if aws.queue_url:
-        found.append(AwsSource(aws))
-    if gcp.subscription:
-        found.append(GcpSource(gcp))
-    if vault.url:
-        found.append(VaultSource(vault))
-    if audit.listen:
-        found.append(VaultAuditSource(audit))
-    if webhooks.listen:
-        found.append(_server(webhooks))
-    return found
+    # Imported when opened: a rotator that hears of Vault alone carries no SDK of a cloud.
+    wanted = [
+        (aws.queue_url, "aws", "AwsSource", aws),
+        (gcp.subscription, "gcp", "GcpSource", gcp),
+        (vault.url, "vault", "VaultSource", vault),
+        (audit.listen, "vault_audit", "VaultAuditSource", audit),
+        (webhooks.listen, "webhooks", "open_webhooks", webhooks),
+    ]
+    return [
+        getattr(importlib.import_module(f"rotator.sources.{module}"), name)(settings)
+        for configured, module, name, settings in wanted
+        if configured
+    ]
 
 
 async def run_sources(environ: Mapping[str, str], emit: Emit) -> None:
@@ -56,33 +48,6 @@ async def run_sources(environ: Mapping[str, str], emit: Emit) -> None:
     async with asyncio.TaskGroup() as tasks:
         for source in open_sources(environ):
             tasks.create_task(source.run(emit), name=f"source-{source.name}")
-
-
-def _server(settings: Webhooks) -> WebhookServer:
-    receivers: list[Receiver] = []
-    keys = _azure_keys(settings)
-    tokens = _azure_tokens(settings)
-    if keys.configured or tokens:
-        receivers.append(AzureReceiver(keys, tokens, settings.rate, Heard("azure")))
-    secrets, bearers = Keys(settings.hmac_file), Keys(settings.token_file)
-    if secrets.configured or bearers.configured:
-        receivers.append(WebhookReceiver(secrets, bearers, settings.rate, Heard("webhook")))
-    return WebhookServer(settings.listen, receivers, certificate=settings.certificate, private_key=settings.private_key)
-
-
-def _azure_keys(settings: Webhooks) -> Keys:
-    return Keys(settings.azure_key_file, settings.azure_key)
-
-
-def _azure_tokens(settings: Webhooks) -> EntraTokens | None:
-    if not settings.azure_issuer:
-        return None
-    return EntraTokens(
-        issuer=settings.azure_issuer,
-        audience=settings.azure_audience,
-        app=settings.azure_app,
-        jwks_url=settings.azure_jwks,
-    )
 
 
 def _vault_problems(settings: VaultEvents) -> list[str]:
@@ -112,7 +77,7 @@ def _audit_problems(settings: VaultAudit) -> list[str]:
 
 def _webhook_problems(settings: Webhooks) -> list[str]:
     problems = []
-    keys = [_azure_keys(settings), Keys(settings.hmac_file), Keys(settings.token_file)]
+    keys = [Keys(settings.azure_key_file, settings.azure_key), Keys(settings.hmac_file), Keys(settings.token_file)]
     receivers = any(each.configured for each in keys) or settings.azure_issuer
     if bool(settings.listen) != bool(receivers):
         problems.append(

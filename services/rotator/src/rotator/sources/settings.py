@@ -18,6 +18,13 @@ def _visibility(text: str) -> int:
     return seconds
 
 
+def _rate(text: str) -> int:
+    rate = count(text)
+    if not rate:
+        raise ValueError('is "0": write 1 or more')
+    return rate
+
+
 @dataclass(frozen=True, slots=True)
 class AwsEvents:
     """An SQS queue. Credentials are found as every AWS SDK finds them."""
@@ -123,7 +130,7 @@ class Webhooks:
         "KEYFERRY_WEBHOOK_RATE",
         "Requests a second, for each path, from those who prove themselves; bursts may be four times that.",
         default=50,
-        parse=count,
+        parse=_rate,
     )
     hmac_file: str = setting(
         "KEYFERRY_WEBHOOK_HMAC_FILE",
