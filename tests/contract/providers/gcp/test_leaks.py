@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,8 @@ async def test_no_log_and_no_error_holds_a_value_or_a_token(
         logging.getLogger(name).propagate = True
     gcp, token = tenant.gcp, tenant.token()
     name = tenant.put("db", f'{{"key": "{CANARY}", "n": 1}}'.encode())
+    odd = tenant.put("odd", f'{{"../{CANARY}": "{CANARY}"}}'.encode())
+    gcp.policies.allow(tenant.member, "projects/demo", "roles/secretmanager.viewer")
     key, fetchers_token = gcp.identities.create_account(ACCOUNT), (tmp_path / "token").read_text()
     read = {"resourceName": f"{name}/versions/latest", "path": "db"}
     good = [tenant.asks(read, tokens={"demo.svc.id.goog": token}), tenant.asks(read, auth="provider-adc")]
@@ -40,6 +43,11 @@ async def test_no_log_and_no_error_holds_a_value_or_a_token(
         tenant.asks({**read, "extractJSONKey": "n"}),
         tenant.asks({**read, "extractYAMLKey": "other"}),
         tenant.asks({**read, "decodeBase64": True}),
+        tenant.asks({**read, "maxBytes": 1}),
+        tenant.asks({**read, "expand": "yaml", "decodeBase64": True}),
+        tenant.asks({"resourceName": f"{odd}/versions/1", "path": "odd", "expand": "json"}),
+        tenant.asks({"resourceName": "projects/demo", "selectPrefix": "db", "extractJSONKey": "n"}),
+        tenant.asks({"resourceName": "projects/demo", "selectPrefix": "none"}),
         tenant.asks({**read, "extractJSONKey": "key", "decodeBase64": True}),
         tenant.asks(read, key=key),
         tenant.asks(read, key={**key, "private_key": CANARY}),
@@ -51,6 +59,9 @@ async def test_no_log_and_no_error_holds_a_value_or_a_token(
 
     async with opened(**own, **NAMED, ALLOW_NODE_PUBLISH_SECRET="true", KEYFERRY_GCP_ATTEMPTS="1") as provider:
         found = [await provider.fetch(request) for request in good]
+        refresh = replace(good[0], held={secret.object_id: (secret,) for secret in found[0]})
+        found.append(await provider.fetch(refresh))
+        assert gcp.faults.count("GetSecretVersion") == 1
         errors = [await _failure(provider, request) for request in bad]
         for fault in faults:
             gcp.faults.always("AccessSecretVersion", fault)
@@ -61,7 +72,7 @@ async def test_no_log_and_no_error_holds_a_value_or_a_token(
     logged = f"{caplog.text}{[record.__dict__ for record in caplog.records]}"
     told = "".join("".join(traceback.format_exception(error)) for error in errors)
     assert len(errors) == len(bad) + len(faults)
-    assert not [text for text in secret_texts if text in f"{logged}{told}{found!r}{states}{good!r}{bad!r}"]
+    assert not [text for text in secret_texts if text in f"{logged}{told}{found!r}{states}{good!r}{bad!r}{refresh!r}"]
     assert [(error.__cause__, error.__context__) for error in errors] == [(None, None)] * len(errors)
 
 
