@@ -9,6 +9,11 @@ from keyferry.service import ServiceSettings
 from keyferry.settings import count, duration, setting, size
 
 
+def interval(text: str) -> float:
+    """Seconds; 0 and ``off`` for never, as the rotator's setting of this name has it."""
+    return 0.0 if text.lower() in ("0", "off") else duration(text)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings(ServiceSettings):
     """Read from the environment once, in `keyferry.service.run`."""
@@ -45,7 +50,7 @@ class Settings(ServiceSettings):
     rotation_interval: float = setting(
         "KEYFERRY_ROTATION_INTERVAL",
         "how often volumes are refreshed whose class says nothing; after twice that without a hint the node refreshes "
-        "by itself at kubelet's next republish; 0s never does",
+        "by itself at kubelet's next republish; off never does",
         default=120.0,
-        parse=duration,
+        parse=interval,
     )
