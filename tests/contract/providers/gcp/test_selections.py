@@ -191,6 +191,18 @@ async def test_a_selection_of_too_many_is_refused(provider: Provider, lister: Te
     assert lister.gcp.faults.count("AccessSecretVersion") == 0
 
 
+async def test_selections_of_too_many_in_all_are_refused(provider: Provider, lister: Tenant) -> None:
+    """The bound is the class's, not one entry's."""
+    for number in range(501):
+        lister.gcp.secrets.add(f"projects/demo/secrets/s{number}", b"x")
+    twice = [{**PROJECT, "selectPrefix": "s", "path": folder} for folder in ("a", "b")]
+
+    with pytest.raises(ContentTooLarge, match="selects more than 1000 secrets in all"):
+        await provider.fetch(lister.asks(*twice))
+
+    assert lister.gcp.faults.count("AccessSecretVersion") == 0
+
+
 @pytest.mark.parametrize(
     ("fault", "error", "calls"),
     [

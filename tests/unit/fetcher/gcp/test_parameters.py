@@ -243,6 +243,14 @@ def test_what_cannot_be_selected_is_refused(written: dict[str, Any], told: str) 
     assert told in refused(yaml.safe_dump([written]))
 
 
+def test_a_class_selects_so_often_and_no_more() -> None:
+    """Each selection is a listing at every fetch."""
+    entries = [{"resourceName": "projects/demo", "selectPrefix": f"a{number}"} for number in range(21)]
+
+    assert len(understood(*entries[1:]).secrets) == 20
+    assert "secrets selects 21 times: 20 are the most" in refused(yaml.safe_dump(entries))
+
+
 def test_a_folder_of_files_where_a_file_is_needed_is_refused() -> None:
     """An expanded secret is a folder, and so is what is selected."""
     file = {"resourceName": NAME, "path": "a"}

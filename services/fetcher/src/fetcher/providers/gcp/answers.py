@@ -9,7 +9,7 @@ import posixpath
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from fetcher.options import files
+from fetcher.options import MAX_SELECTED, files
 from fetcher.provider import Answer, Secret
 from fetcher.providers.gcp.entries import Wanted
 from fetcher.providers.gcp.faults import Withheld
@@ -19,7 +19,7 @@ from fetcher.providers.gcp.resources import Resource
 from fetcher.providers.gcp.selecting import selected
 from fetcher.providers.gcp.versions import Versions
 from fetcher.together import all_of
-from keyferry.errors import InvalidSecretProviderClass, SecretNotFound
+from keyferry.errors import ContentTooLarge, InvalidSecretProviderClass, SecretNotFound
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +50,8 @@ class Answers:
             KeyferryError: the worst of those that failed, with all others of its class.
         """
         chosen = await all_of((self._chosen(entry) for entry in secrets), at_once=_CALLS_AT_A_TIME)
+        if sum(len(group) for entry, group in zip(secrets, chosen, strict=True) if entry.selection) > MAX_SELECTED:
+            raise ContentTooLarge(f"the class selects more than {MAX_SELECTED} secrets in all: select fewer")
         entries: dict[Resource, dict[Wanted, None]] = {}
         for wanted in (each for group in chosen for each in group):
             entries.setdefault(wanted.resource, {})[wanted] = None

@@ -17,6 +17,7 @@ from fetcher.providers.gcp.resources import shown
 PARAMETERS = ("auth", "secrets")
 POD_ADC, PROVIDER_ADC, KEY_FILE = "pod-adc", "provider-adc", "nodePublishSecretRef"
 MAX_SECRETS = 1000
+MAX_SELECTIONS = 20  # in a class: each is a listing at every fetch, of which a project has few a minute
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,9 @@ def _secrets(text: str, problems: Problems) -> tuple[Wanted, ...]:
         return ()
     read_all = [Entry(f"secrets[{index}]", entry, problems) for index, entry in enumerate(document)]
     found = [wanted for entry in read_all if (wanted := entry.wanted())]
+    selections = sum(wanted.selection is not None for wanted in found)
+    if selections > MAX_SELECTIONS:
+        problems.add("secrets", f"selects {selections} times: {MAX_SELECTIONS} are the most; select by what they share")
     _check_folders(found, problems)
     return tuple(found)
 
