@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import json
 import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
@@ -65,6 +67,11 @@ async def soon(look: Callable[[], Awaitable[Any]], is_right: Callable[[Any], boo
             return True
         await asyncio.sleep(0.05)
     return False
+
+
+def due(answer: Answer) -> Lease:
+    """The lease, with its renewal due."""
+    return dataclasses.replace(leased(answer), renew_at=time.time())
 
 
 async def seconds_left(tenant: Tenant, lease_id: str) -> int:
@@ -271,7 +278,7 @@ async def test_a_path_that_gives_leases_no_more_is_shared_again(vault: Vault, te
 
 
 async def test_a_certificates_lease_is_revoked_but_not_renewed(vault: Vault, tenant: Tenant) -> None:
-    """PKI with generate_lease: revoking puts the certificate on the list."""
+    """PKI with generate_lease: the token is kept for it as long as it lasts; revoking puts it on the list."""
     mount = f"{tenant.name}-pki"
     await tenant.bao.enable_pki(role="web", domain="example.com", mount=mount)
     await tenant.bao.write(f"{mount}/roles/web", {"allow_any_name": True, "generate_lease": True, "max_ttl": "72h"})
@@ -281,12 +288,44 @@ async def test_a_certificates_lease_is_revoked_but_not_renewed(vault: Vault, ten
     serial = f"{load_pem_x509_certificate(answer[0].contents).serial_number:x}"
     serial = ":".join(serial.zfill(len(serial) + len(serial) % 2)[at : at + 2] for at in range(0, len(serial), 2))
 
-    assert await vault.renew(leased(answer), deadline()) is None
+    assert await vault.renew(due(answer), deadline()) is None
     await vault.revoke(leased(answer), deadline())
 
     assert await nothing_left(tenant, f"{mount}/issue/web")
     found = await tenant.bao.call(lambda client: client.read(f"{mount}/cert/{serial}"))
     assert found["data"]["revocation_time"] > 0
+
+
+async def test_a_certificate_outlives_the_tokens_first_duration(vault: Vault, tenants: Callable[..., Any]) -> None:
+    """Only the token has to be renewed for it."""
+    tenant: Tenant = await tenants(token_ttl="60s", token_max_ttl="2h")
+    mount = f"{tenant.name}-pki"
+    await tenant.bao.enable_pki(role="web", domain="example.com", mount=mount)
+    await tenant.bao.write(f"{mount}/roles/web", {"allow_any_name": True, "generate_lease": True, "ttl": "1h"})
+    await tenant.allow(f'path "{mount}/issue/web" {{ capabilities = ["create", "update"] }}')
+    issue = {"secretPath": f"{mount}/issue/web", "method": "PUT", "secretArgs": {"common_name": "a.example.com"}}
+    answer = await vault.fetch(tenant.asks({"objectName": "crt", "secretKey": "certificate", **issue}))
+    await asyncio.sleep(1.1)
+
+    renewed = await vault.renew(due(answer), deadline())
+
+    assert renewed is not None
+    assert renewed.expires_at > leased(answer).expires_at + 1
+
+
+async def test_a_token_ends_with_its_leases_when_renewing_has_ended(
+    vault: Vault, tenant: Tenant, valkey: Valkey
+) -> None:
+    """Its pods have the time that is left, and no token of weeks stays behind for each pair of credentials."""
+    path = await tenant.database(valkey, default_ttl="100s", max_ttl="100s")
+    answer = await vault.fetch(tenant.asks(user(path), password(path)))
+    token = json.loads(leased(answer).handle)["token"]
+
+    assert await vault.renew(due(answer), deadline()) is None
+
+    found = await tenant.bao.write("auth/token/lookup", {"token": token})
+    assert 90 < found["data"]["ttl"] <= 100
+    assert await whoami(valkey, answer) == answer[0].contents.decode()
 
 
 async def test_a_role_without_the_default_policy_is_told_what_it_lacks(
@@ -297,11 +336,12 @@ async def test_a_role_without_the_default_policy_is_told_what_it_lacks(
     path = await tenant.database(valkey)
     answer = await vault.fetch(tenant.asks(user(path)))
 
-    assert await vault.renew(leased(answer), deadline()) is None
+    assert await vault.renew(due(answer), deadline()) is None
     with pytest.raises(AccessDenied, match="grant update on auth/token/revoke-self"):
         await vault.revoke(leased(answer), deadline())
 
     assert "let its policies grant update on auth/token/renew-self" in caplog.text
+    assert "let its policies grant update on sys/leases/renew" in caplog.text
 
 
 async def test_batch_tokens_are_not_renewed_and_their_leases_are_revoked_one_by_one(

@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fetcher.providers.vault.leases import Handle, begin
+from fetcher.providers.vault.handle import Handle, Life, begin
 from fetcher.providers.vault.login import Identity, Token
 from fetcher.providers.vault.objects import Call
 from fetcher.providers.vault.parameters import Server, Tls
@@ -40,26 +40,21 @@ def handle(*reads: Read, **fields: Any) -> Handle:
 
 def test_what_a_handle_holds_is_read_back_and_hidden() -> None:
     """Any fetcher can go on with it; nobody sees the token."""
-    found = handle(read(), read(lease_id="database/creds/web/2", lease_duration=60))
+    found = handle(read(), read(lease_id="database/creds/web/2", lease_duration=60, renewable=False))
 
     assert found == Handle(
         server=SERVER,
         token="canary",
-        token_duration=3600,
-        token_ends=NOW + 3600,
-        is_renewable=True,
-        leases=(("database/creds/web/1", 300), ("database/creds/web/2", 60)),
-        are_renewable=True,
+        life=Life("", 3600, NOW + 3600, is_renewable=True),
+        leases=(
+            Life("database/creds/web/1", 300, NOW + 299, is_renewable=True),
+            Life("database/creds/web/2", 60, NOW + 59, is_renewable=False),
+        ),
     )
     assert Handle.from_bytes(found.to_bytes()) == found
     assert "canary" not in repr(found)
     assert "canary" not in repr(begin(SERVER, token(), [read()], CLOCK, NOW))
     assert "canary" not in repr(token())
-
-
-def test_one_lease_that_is_not_renewable_ends_all() -> None:
-    """The files belong together."""
-    assert not handle(read(), read(renewable=False)).are_renewable
 
 
 @given(st.lists(st.integers(1, 10**7), min_size=1, max_size=4), st.integers(0, 10**7), st.floats(0, 5))

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 
 from fetcher.provider import Answer, Lease, ProviderRequest, Scope
 from fetcher.providers.vault.client import Client
-from fetcher.providers.vault.leases import Leases, begin
+from fetcher.providers.vault.handle import begin
+from fetcher.providers.vault.leases import Leases
 from fetcher.providers.vault.login import Clock, Identity, Token
 from fetcher.providers.vault.parameters import Parameters, backend, parse
 from fetcher.providers.vault.reading import read_all

@@ -10,9 +10,8 @@ from __future__ import annotations
 import json
 import logging
 import math
-import random
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Any
 
@@ -20,98 +19,19 @@ from fetcher.endpoints import refusal
 from fetcher.provider import Lease
 from fetcher.providers.vault.answers import document, is_token_gone, lease_failure
 from fetcher.providers.vault.client import Client
-from fetcher.providers.vault.login import Clock, Token, seconds
+from fetcher.providers.vault.handle import Handle, Life, ending
+from fetcher.providers.vault.login import Clock, seconds
 from fetcher.providers.vault.objects import Call
-from fetcher.providers.vault.parameters import Server, Tls
-from fetcher.providers.vault.session import Read
 from fetcher.providers.vault.transport import Answer
 from fetcher.together import all_of
-from keyferry.errors import AccessDenied
+from keyferry.errors import AccessDenied, KeyferryError
 
 log = logging.getLogger(__name__)
 
 _AT_ONCE = 8
-_RENEWED_AT = 0.6  # of what is left; with the jitter it stays below two thirds
-_JITTER = 0.1
 _LEAST_LEFT = 1 / 3  # of the first duration
 _LEAST_GAIN = 1.0  # seconds
-_FOR_EVER = 10 * 365 * 86400.0  # seconds; where Vault sets no end
-
-_random = random.SystemRandom()  # many contents are fetched at once; they shall not be renewed as one
-
-
-@dataclass(frozen=True, slots=True)
-class Handle:
-    """What any fetcher needs to renew or revoke, kept sealed.
-
-    Attributes:
-        server: Which Vault. Where pods log in does not matter any more.
-        token: The content's own.
-        token_duration: Seconds that it was given; 0 where it has no end.
-        token_ends: Unix seconds.
-        is_renewable: Whether the token may renew itself; if not, it ends when it ends.
-        leases: Id and first duration in seconds of each.
-        are_renewable: Whether all leases may be renewed.
-    """
-
-    server: Server
-    token: str = field(repr=False)
-    token_duration: int
-    token_ends: float
-    is_renewable: bool
-    leases: tuple[tuple[str, int], ...] = field(repr=False)
-    are_renewable: bool
-
-    def to_bytes(self) -> bytes:
-        """As JSON."""
-        return json.dumps(asdict(self)).encode()
-
-    @classmethod
-    def from_bytes(cls, text: bytes) -> Handle | None:
-        """None if it is of another version's making."""
-        try:
-            read = json.loads(text)
-            server = Server(**{**read["server"], "tls": Tls(**read["server"]["tls"])})
-            leases = tuple((str(lease_id), int(duration)) for lease_id, duration in read["leases"])
-            return cls(**{**read, "server": server, "leases": leases})
-        except (ValueError, TypeError, KeyError):
-            return None
-
-    def lease(self, now: float, ends: Iterable[float]) -> Lease:
-        """The lease that the coalescer keeps.
-
-        Args:
-            now: Unix seconds.
-            ends: Of the token and of each lease.
-        """
-        expires = min(*ends, now + _FOR_EVER)
-        share = _RENEWED_AT * _random.uniform(1 - _JITTER, 1 + _JITTER)
-        return Lease(renew_at=now + (expires - now) * share, expires_at=expires, handle=self.to_bytes())
-
-
-def begin(server: Server, token: Token, reads: Iterable[Read], clock: float, now: float) -> Lease:
-    """The lease of a content that has just been read.
-
-    Args:
-        server: Which Vault.
-        token: The content's own, which made all leases.
-        reads: The answers with leases.
-        clock: The time by the clock of token and answers, in seconds.
-        now: The same moment, Unix seconds.
-    """
-    given = [(read.lease_id, seconds(read.answer.get("lease_duration")), read) for read in reads]
-    token_ends = min(token.ends - clock, _FOR_EVER) + now
-    handle = Handle(
-        server=server,
-        token=token.value,
-        token_duration=token.duration,
-        token_ends=token_ends,
-        is_renewable=token.is_renewable,
-        leases=tuple((lease_id, duration) for lease_id, duration, _ in given),
-        are_renewable=all(read.answer.get("renewable") is True for _, _, read in given),
-    )
-    ends = [now + (read.asked - clock) + (duration or _FOR_EVER) for _, duration, read in given]
-    return handle.lease(now, [token_ends, *ends])
+_OVER = 0.0  # Unix seconds
 
 
 class Leases:
@@ -132,54 +52,50 @@ class Leases:
         """See `fetcher.provider.Leasing`."""
         handle = Handle.from_bytes(lease.handle)
         # A host that is no longer allowed: fetching anew tells the class's author so.
-        if handle is None or refusal(handle.server.address, self._allowed_hosts) or not handle.are_renewable:
+        if handle is None or refusal(handle.server.address, self._allowed_hosts):
             return None
         began = self._now()
-        left: list[float | None] = [handle.token_ends - began]
-        if handle.is_renewable:  # first and alone: once the token is gone, so are the leases
-            left = [await self._renewed(handle, "auth/token/renew-self", handle.token_duration, {}, deadline)]
-        if None not in left:
-            left += await all_of(
-                (
-                    self._renewed(handle, "sys/leases/renew", duration, {"lease_id": lease_id}, deadline)
-                    for lease_id, duration in handle.leases
-                ),
-                at_once=_AT_ONCE,
-            )
-        ends = [began + each for each in left if each is not None]
-        if len(ends) < len(left):
+        # The token comes last: if what it made is at its end, it shall not live on.
+        leases = await all_of((self._renewed(handle, each, deadline) for each in handle.leases), at_once=_AT_ONCE)
+        handle = replace(handle, leases=tuple(leases))
+        if not all(_lasts(each, began) for each in leases):
+            await self._give_up(handle, deadline)
             return None
-        renewed = handle.lease(began, ends)
-        if began >= lease.renew_at and renewed.expires_at < lease.expires_at + _LEAST_GAIN:
+        handle = replace(handle, life=await self._renewed(handle, handle.life, deadline))
+        renewed = handle.lease(began)
+        gains = renewed.expires_at >= lease.expires_at + _LEAST_GAIN
+        if not _lasts(handle.life, began) or (began >= lease.renew_at and not gains):
+            await self._give_up(handle, deadline)
             return None
         return renewed
 
     async def revoke(self, lease: Lease, deadline: float) -> None:
-        """See `fetcher.provider.Leasing`."""
+        """See `fetcher.provider.Leasing`. With a token, Vault ends all that it has made."""
         handle = Handle.from_bytes(lease.handle)
         if handle is None:
             raise AccessDenied("a lease of Vault cannot be read, and ends by itself: it is of another version's making")
         if reason := refusal(handle.server.address, self._allowed_hosts):
             raise AccessDenied(f"a lease of Vault ends by itself: its address {reason}")
         answer = await self._send(handle, "auth/token/revoke-self", {}, deadline)
-        if answer.status == HTTPStatus.BAD_REQUEST:  # a batch token: its leases are ended one by one
-            await all_of(
-                (self._revoke_one(handle, lease_id, deadline) for lease_id, _ in handle.leases), at_once=_AT_ONCE
-            )
+        if answer.status == HTTPStatus.BAD_REQUEST:  # a batch token, which ends when it ends
+            await all_of((self._revoke_one(handle, each, deadline) for each in handle.leases), at_once=_AT_ONCE)
         elif answer.status >= HTTPStatus.MULTIPLE_CHOICES and not is_token_gone(answer):
             raise _denied(handle, "auth/token/revoke-self")
 
-    async def _revoke_one(self, handle: Handle, lease_id: str, deadline: float) -> None:
-        answer = await self._send(handle, "sys/leases/revoke", {"lease_id": lease_id}, deadline)
+    async def _revoke_one(self, handle: Handle, lease: Life, deadline: float) -> None:
+        answer = await self._send(handle, "sys/leases/revoke", {"lease_id": lease.lease_id}, deadline)
         gone = is_token_gone(answer) or answer.status in {HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND}
         if answer.status >= HTTPStatus.MULTIPLE_CHOICES and not gone:
             raise _denied(handle, "sys/leases/revoke")
 
-    async def _renewed(
-        self, handle: Handle, path: str, duration: int, body: Mapping[str, str], deadline: float
-    ) -> float | None:
-        """Seconds that are left from before the call; None if it has ended, or nearly."""
-        answer = await self._send(handle, path, {**body, "increment": duration}, deadline)
+    async def _renewed(self, handle: Handle, life: Life, deadline: float) -> Life:
+        """The token's or a lease's new life, which may be over; what is not renewed keeps its own."""
+        if not life.is_renewable:
+            return life
+        path = "sys/leases/renew" if life.lease_id else "auth/token/renew-self"
+        body = {"lease_id": life.lease_id} if life.lease_id else {}
+        asked = self._now()
+        answer = await self._send(handle, path, {**body, "increment": life.duration}, deadline)
         if answer.status >= HTTPStatus.MULTIPLE_CHOICES:
             if answer.status == HTTPStatus.FORBIDDEN and not is_token_gone(answer):
                 log.warning(
@@ -187,13 +103,22 @@ class Leases:
                     path,
                     extra={"address": handle.server.address},
                 )
-            return None
+                return life
+            return replace(life, ends=_OVER)
         found = document(answer, path)
         auth = found.get("auth")
         left = seconds((auth if isinstance(auth, dict) else found).get("lease_duration"))
-        if not duration and not left:
-            return math.inf
-        return None if left < duration * _LEAST_LEFT else float(left)
+        return replace(life, ends=_OVER if life.duration and not left else ending(asked, left))
+
+    async def _give_up(self, handle: Handle, deadline: float) -> None:
+        """Let the token end with the last of its leases, which pods still use, instead of living for nothing."""
+        if not handle.life.is_renewable or handle.life.ends == _OVER:
+            return
+        left = max(each.ends for each in handle.leases) - self._now()
+        try:
+            await self._send(handle, "auth/token/renew-self", {"increment": max(1, math.ceil(left))}, deadline)
+        except KeyferryError as error:
+            log.info("a token of Vault is left to end by itself: %s", error.message)
 
     async def _send(self, handle: Handle, path: str, body: Mapping[str, Any], deadline: float) -> Answer:
         call = Call("POST", path, body=json.dumps(body).encode())
@@ -202,6 +127,10 @@ class Leases:
         if failure := lease_failure(answer, f"{path} at {handle.server.address}"):
             raise failure
         return answer
+
+
+def _lasts(life: Life, now: float) -> bool:
+    return life.ends > now + life.duration * _LEAST_LEFT
 
 
 def _denied(handle: Handle, path: str) -> AccessDenied:
