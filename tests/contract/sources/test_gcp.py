@@ -1,13 +1,17 @@
 """The Google source by the real SDK over gRPC."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import grpc
 import pytest
+from aiohttp import web
 from prometheus_client import REGISTRY
 
 from keyferry.testing.gcp.pubsub import PubSubEmulator, Subscription
+from keyferry.testing.serving import serving
 from rotator.sources.gcp import GcpSource
 from rotator.sources.reconnecting import Pauses
 from rotator.sources.settings import GcpEvents
@@ -128,3 +132,45 @@ async def test_a_missing_permission_is_said(pubsub: PubSubEmulator, bus: Bus, ca
     async with running(source(pubsub), bus):
         await until(lambda: "pubsub.subscriptions.consume" in caplog.text)
     assert "Pull" not in pubsub.calls
+
+
+async def test_a_federated_identity_is_shown_over_tls(bus: Bus, tmp_path: Path) -> None:
+    """Credentials of type external_account are exchanged, and nobody is asked for their project."""
+    exchanged: list[str] = []
+
+    async def exchange(request: web.Request) -> web.Response:
+        exchanged.append(str((await request.post())["subject_token"]))
+        kind = "urn:ietf:params:oauth:token-type:access_token"
+        granted = {"access_token": "test-only-access", "issued_token_type": kind, "token_type": "Bearer"}
+        return web.json_response({**granted, "expires_in": 3600})
+
+    app = web.Application()
+    app.router.add_post("/token", exchange)
+    async with serving(app) as url, PubSubEmulator(secure=True) as pubsub:
+        pubsub.subscribe(NAME)
+        files = {
+            "ca.pem": pubsub.ca_pem,
+            "jwt": "test-only-pod-token",
+            "adc.json": json.dumps(
+                {
+                    "type": "external_account",
+                    "audience": "//iam.googleapis.com/pools/x",
+                    "subject_token_type": "urn:ietf:params:oauth:token-type:jwt",
+                    "token_url": f"{url}/token",
+                    "credential_source": {"file": str(tmp_path / "jwt")},
+                }
+            ),
+        }
+        for name, text in files.items():
+            await asyncio.to_thread((tmp_path / name).write_text, text)
+        settings = GcpEvents(
+            subscription=NAME,
+            endpoint=pubsub.endpoint,
+            ca_file=str(tmp_path / "ca.pem"),
+            credentials_file=str(tmp_path / "adc.json"),
+        )
+        async with running(GcpSource(settings, pauses=QUICK), bus):
+            pubsub.publish(added("db"))
+            await until(lambda: bus.sources() == {"secrets/db"})
+    assert exchanged == ["test-only-pod-token"]
+    assert set(pubsub.authorization) == {"Bearer test-only-access"}

@@ -6,6 +6,7 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from prometheus_client import REGISTRY
 
@@ -93,6 +94,23 @@ async def test_writes_to_openbao_are_told(tmp_path: Path, bus: Bus) -> None:
             await until(lambda: "kv1/a/b" in bus.sources())
     assert "CANARY" not in repr(bus.told)
     assert {change.provider for change in bus.told} == {"vault"}
+
+
+async def test_writes_in_a_namespace_are_told(tmp_path: Path, bus: Bus) -> None:
+    """OpenBao writes paths without the namespace and mounts with it; classes may have it either way."""
+    port = free_port()
+    async with running(tcp(port), bus):
+        await until(lambda: listens(port))
+        async with openbao(tmp_path, f"127.0.0.1:{port}") as bao:
+            await bao.write("sys/namespaces/team-a", {})
+
+            def write(client: Any) -> None:
+                client.adapter.namespace = "team-a"
+                client.sys.enable_secrets_engine("kv", path="kv", options={"version": "2"})
+                client.secrets.kv.v2.create_or_update_secret("app/db", secret={"a": "b"}, mount_point="kv")
+
+            await bao.call(write)
+            await until(lambda: {"kv/data/app/db", "team-a/kv/data/app/db"} <= bus.sources())
 
 
 async def test_writes_are_told_over_a_unix_socket(tmp_path: Path, bus: Bus) -> None:

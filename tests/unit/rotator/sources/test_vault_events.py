@@ -42,6 +42,23 @@ AUDITED = {
     "versions destroyed": (entry("update", "secret/destroy/app/db", "secret/"), "secret/data/app/db"),
     "version 1": (entry("create", "kv1/a/b", "kv1/"), "kv1/a/b"),
     "version 1, in a folder named data": (entry("create", "kv1/data/b", "kv1/"), "kv1/data/b"),
+    "a write in a namespace": (
+        entry("update", "kv/data/a", "team-a/kv/", request={"namespace": {"id": "x", "path": "team-a/"}}),
+        "kv/data/a",
+    ),
+    "a write in a namespace, read by its whole path": (
+        entry("update", "kv/data/a", "team-a/kv/", request={"namespace": {"id": "x", "path": "team-a/"}}),
+        "team-a/kv/data/a",
+    ),
+    "a rotation in a namespace": (
+        entry(
+            "update",
+            "db/rotate-role/app",
+            "team-a/db/",
+            request={"mount_type": "database", "namespace": {"path": "team-a/"}},
+        ),
+        "db/static-creds/app",
+    ),
     "a rotation": (
         entry("update", "db/rotate-role/app", "db/", request={"mount_type": "database"}),
         "db/static-creds/app",

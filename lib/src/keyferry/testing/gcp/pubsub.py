@@ -25,6 +25,7 @@ from google.pubsub_v1 import (
     ReceivedMessage,
 )
 
+from keyferry.testing.kube import tls
 from keyferry.testing.ports import free_port
 
 _SUBSCRIBER = "google.pubsub.v1.Subscriber"
@@ -54,10 +55,11 @@ class Subscription:
 
 
 class PubSubEmulator:
-    """Pub/Sub on loopback without TLS. Use as ``async with PubSubEmulator() as pubsub``.
+    """Pub/Sub on loopback. Use as ``async with PubSubEmulator() as pubsub``.
 
     Args:
         ack_seconds: Acknowledgement deadline of all subscriptions.
+        secure: TLS with certificates of an authority of its own; False goes without.
 
     Attributes:
         endpoint: URL of the gRPC endpoint; the same after `stop` and `start`.
@@ -65,13 +67,16 @@ class PubSubEmulator:
         calls: Names of the methods called.
         failing: Status code to fail every call with; None for none.
         authorization: What was shown in each call.
+        ca_pem: The authority's certificate; empty without TLS.
     """
 
-    def __init__(self, *, ack_seconds: float = 10.0) -> None:
+    def __init__(self, *, ack_seconds: float = 10.0, secure: bool = False) -> None:
         self._port = free_port()
         self._ack_seconds = ack_seconds
         self._numbers = itertools.count(1)
-        self.endpoint = f"http://127.0.0.1:{self._port}"
+        self._certificates = tls.issue() if secure else None
+        self.ca_pem = self._certificates.ca_pem if self._certificates else ""
+        self.endpoint = f"https://localhost:{self._port}" if secure else f"http://127.0.0.1:{self._port}"
         self.subscriptions: dict[str, Subscription] = {}
         self.calls: list[str] = []
         self.failing: grpc.StatusCode | None = None
@@ -89,7 +94,11 @@ class PubSubEmulator:
         """Listen, again after `stop`; messages are still there."""
         self._server = grpc.aio.server()
         self._server.add_generic_rpc_handlers((_Handlers(self._methods()),))
-        self._server.add_insecure_port(f"127.0.0.1:{self._port}")
+        if self._certificates:
+            pair = (self._certificates.key.encode(), self._certificates.certificate.encode())
+            self._server.add_secure_port(f"127.0.0.1:{self._port}", grpc.ssl_server_credentials([pair]))
+        else:
+            self._server.add_insecure_port(f"127.0.0.1:{self._port}")
         await self._server.start()
 
     async def stop(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -22,6 +23,8 @@ from rotator.sources.settings import AwsEvents
 from rotator.sources.source import Clock, Emit
 
 _T = TypeVar("_T")
+
+_REGION = re.compile(r"https://sqs(?:-fips)?\.([a-z0-9-]+)\.")
 
 _BATCH = 10  # the most that SQS gives at once
 _LONGEST_BODY = 1024 * 1024  # the most that SQS takes
@@ -66,7 +69,7 @@ class AwsSource:
         await for_ever(self._heard, hear, self._pauses)
 
     async def _hear(self, emit: Emit, stands: Stands) -> None:
-        client = await asyncio.to_thread(self._connect)
+        client = await asyncio.to_thread(_called, self._connect)
         poll = 0  # the first one returns at once, to learn whether the queue is there
         while True:
             messages = await self._poll(client, poll)
@@ -84,8 +87,8 @@ class AwsSource:
             retries={"mode": "standard", "total_max_attempts": 2},
             max_pool_connections=4,
         )
-        region = settings.region or (settings.queue_url.split(".") + [""] * 2)[1]
-        session = boto3.session.Session(region_name=region or None)
+        told = _REGION.match(settings.queue_url)
+        session = boto3.session.Session(region_name=settings.region or (told[1] if told else None))
         client: Any = session.client("sqs", endpoint_url=settings.endpoint or None, config=config)
         return client
 

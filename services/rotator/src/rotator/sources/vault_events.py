@@ -30,15 +30,16 @@ def notified(body: str) -> Change | None:
     if not kind:
         raise Malformed("it has no data.event_type, as every event of Vault has")
     about, mount = member(data, "event", "metadata"), text(member(data, "plugin_info"), "mount_path")
+    namespace = text(data, "namespace")
     if kind.startswith("kv-v"):
         if kind.endswith(("config-write", "-read")) or text(about, "modified") == "false":
             return None
         path = text(about, "data_path", "path")
         if not path:
             raise Malformed("it names no path")
-        sources = _kv_paths(path, mount)
+        sources = _kv_paths(path, mount, namespace)
     elif kind in _ROTATIONS and text(about, "name"):
-        sources = (f"{mount.strip('/') or 'database'}/static-creds/{text(about, 'name')}",)
+        sources = _static(mount or "database/", text(about, "name"), namespace)
     else:
         return None
     found = text(member(event), "id") or text(member(data, "event"), "id")
@@ -60,26 +61,44 @@ def audited(line: bytes) -> Change | None:
         raise Malformed("it has no type and request.operation, as every entry of an audit log has")
     if kind != "response" or operation not in _WRITING or member(entry).get("error") or not path:
         return None
-    mount = text(request, "mount_point")
+    mount, namespace = text(request, "mount_point"), text(member(request, "namespace"), "path")
+    _, rotates, role = path.partition("/rotate-role/")
     if text(request, "mount_type") in _KEY_VALUE:
-        sources = _kv_paths(path, mount)
-    elif text(request, "mount_type") == "database" and path.startswith(f"{mount}rotate-role/"):
-        sources = (f"{mount}static-creds/{path.removeprefix(f'{mount}rotate-role/')}",)
+        sources = _kv_paths(path, mount, namespace)
+    elif text(request, "mount_type") == "database" and rotates:
+        sources = _static(mount, role, namespace)
     else:
         return None
     return Change(sources, event_id(text(request, "id")), moment(text(member(entry), "time")))
 
 
-def _kv_paths(path: str, mount: str) -> tuple[str, ...]:
+def _kv_paths(path: str, mount: str, namespace: str) -> tuple[str, ...]:
     """The API paths that a changed secret may be read at.
 
     Version 2 of the engine writes at ``delete/``, ``metadata/`` and others what is read at ``data/``. For version 1
     these are parts of a name like any other, so both are told: a path that nobody reads costs nothing.
     """
-    prefix = f"{mount.strip('/')}/" if mount.strip("/") else f"{path.partition('/')[0]}/"
-    inner = path.strip("/").removeprefix(prefix)
+    path = _within(namespace, path)
+    prefix = _within(namespace, mount) or path.partition("/")[0]
+    inner = path.removeprefix(f"{prefix}/")
     first, _, rest = inner.partition("/")
-    paths = [f"{prefix}{inner}"]
+    paths = [f"{prefix}/{inner}"]
     if first in _READ_AS_DATA and rest:
-        paths.insert(0, f"{prefix}data/{rest}")
-    return tuple(dict.fromkeys(paths))
+        paths.insert(0, f"{prefix}/data/{rest}")
+    return _both(namespace, paths)
+
+
+def _static(mount: str, role: str, namespace: str) -> tuple[str, ...]:
+    return _both(namespace, [f"{_within(namespace, mount)}/static-creds/{role}"])
+
+
+def _within(namespace: str, path: str) -> str:
+    """A path as seen from its namespace: an audit log writes mounts with it, and paths without."""
+    path = path.strip("/")
+    return path.removeprefix(f"{namespace.strip('/')}/") if namespace else path
+
+
+def _both(namespace: str, paths: list[str]) -> tuple[str, ...]:
+    """As read by classes that name the namespace, and by those that have it in the path."""
+    outer = [f"{namespace.strip('/')}/{path}" for path in paths] if namespace.strip("/") else []
+    return tuple(dict.fromkeys(paths + outer))
