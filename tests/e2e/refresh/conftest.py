@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from keyferry.changes import Due, RefreshVolumes
 from keyferry.events import RefreshFailed, VolumeEvent, VolumePublished, VolumeRefreshed, volume_event
 from keyferry.kube import Json
 from keyferry.subjects import hint_subject
+from keyferry.testing.otlp import Otlp, otlp_receiver
 from keyferry.testing.proxy import CountingProxy, counting_proxy
 from keyferry.testing.services import NodeDriver, Service
 from keyferry.testing.stack import Stack
@@ -122,23 +123,39 @@ def driver(breakable: Stack) -> Iterator[tuple[NodeDriver, Service]]:
 
 
 @pytest.fixture
-async def shop(
-    breakable: Stack, driver: tuple[NodeDriver, Service], settle: Settle, servers: Stack
-) -> AsyncIterator[Shop]:
+async def shop(breakable: Stack, driver: tuple[NodeDriver, Service], settle: Settle) -> AsyncIterator[Shop]:
     """A namespace on that node, with a rotator."""
     node, fetcher = driver
     assert node.process.is_running, "a test before this one left the driver dead"
-    client = await nats.connect(breakable.nats.url)
-    async with counting_proxy(servers.openbao.address) as proxy:
-        rotator = Rotator(client, node.node)
+    async with opened(breakable, await settle(node), fetcher) as shop:
+        yield shop
+
+
+@asynccontextmanager
+async def opened(stack: Stack, world: World, fetcher: Service) -> AsyncIterator[Shop]:
+    """A shop in a namespace."""
+    client = await nats.connect(stack.nats.url)
+    async with counting_proxy(stack.openbao.address) as proxy:
+        rotator = Rotator(client, world.node.node)
         await client.subscribe("keyferry.volume.>", cb=rotator.hear)
         await client.flush()
-        world = await settle(node)
         await world.secret("db", password="tiger", user="app")
         await world.vault_class(vaultAddress=proxy.url)
         await world.vault_class("both", "password=db:password", "user=db:user", vaultAddress=proxy.url)
         yield Shop(world, proxy, rotator, fetcher)
         await client.close()
+
+
+@pytest.fixture
+async def observed(own: Stack, settle: Settle) -> AsyncIterator[tuple[Shop, Otlp]]:
+    """A shop whose node and fetcher send their spans to the test."""
+    async with otlp_receiver() as otlp:
+        env = {"OTEL_EXPORTER_OTLP_ENDPOINT": otlp.url}
+        with own.fetcher(**env) as fetcher, own.node_driver(**env) as node:
+            async with opened(own, await settle(node), fetcher) as shop:
+                yield shop, otlp
+            # In threads: while they stop they send their last spans to this loop.
+            await asyncio.gather(*(asyncio.to_thread(each.process.stop) for each in (fetcher, node)))
 
 
 @pytest.fixture
