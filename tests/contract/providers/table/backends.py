@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import grpc
 import jwt
 import yaml
+from botocore.exceptions import ClientError
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
@@ -72,8 +73,8 @@ class Backend(Protocol):
     def annotations(self) -> Mapping[str, str]:
         """Of the service account."""
 
-    def parameters(self, *secrets: str) -> Mapping[str, str]:
-        """Of a class with these secrets, each as a file of its own name."""
+    def parameters(self, *secrets: str, **fields: Any) -> Mapping[str, str]:
+        """Of a class with these secrets, each as a file of its own name, and more fields for all of them."""
 
     async def put(self, secret: str, value: str) -> None:
         """Write a secret that the service account shop/web may read."""
@@ -91,12 +92,19 @@ class Backend(Protocol):
         """Be well again."""
 
 
-def asks(backend: Backend, *secrets: str, pod: Pod = POD, audience: str = "", **more: Any) -> ProviderRequest:
+def asks(
+    backend: Backend,
+    *secrets: str,
+    pod: Pod = POD,
+    audience: str = "",
+    fields: Mapping[str, Any] | None = None,
+    **more: Any,
+) -> ProviderRequest:
     """A request of a pod for these secrets; its token may be for another audience than it should."""
     wanted = audience or backend.audience
     claimed: str | list[str] = wanted if isinstance(backend, AwsBackend) else [wanted]
     request = ProviderRequest(
-        parameters=backend.parameters(*secrets),
+        parameters=backend.parameters(*secrets, **(fields or {})),
         pod=pod,
         tokens={backend.audience: token(pod, claimed)},
         service_account_annotations=backend.annotations,
@@ -132,16 +140,19 @@ class AwsBackend:
         """See `Backend`."""
         return {"eks.amazonaws.com/role-arn": self.role}
 
-    def parameters(self, *secrets: str) -> Mapping[str, str]:
+    def parameters(self, *secrets: str, **fields: Any) -> Mapping[str, str]:
         """See `Backend`."""
         objects = [
-            {"objectName": f"shop/{each}", "objectType": "secretsmanager", "objectAlias": each} for each in secrets
+            {"objectName": f"shop/{each}", "objectType": "secretsmanager", "objectAlias": each, **fields}
+            for each in secrets
         ]
         return {"objects": yaml.safe_dump(objects)}
 
     async def put(self, secret: str, value: str) -> None:
         """See `Backend`."""
-        await self.aws.create_secret(f"shop/{secret}", value)
+        with suppress(ClientError):
+            await self.aws.create_secret(f"shop/{secret}", value)
+        await self.aws.put_secret(f"shop/{secret}", value)
 
     async def hide(self, secret: str) -> None:
         """See `Backend`."""
@@ -180,9 +191,9 @@ class AzureBackend:
         """See `Backend`."""
         return {}
 
-    def parameters(self, *secrets: str) -> Mapping[str, str]:
+    def parameters(self, *secrets: str, **fields: Any) -> Mapping[str, str]:
         """See `Backend`."""
-        texts = [yaml.safe_dump({"objectType": "secret", "objectName": each}) for each in secrets]
+        texts = [yaml.safe_dump({"objectType": "secret", "objectName": each, **fields}) for each in secrets]
         return {
             "keyvaultName": self.vault,
             "tenantID": TENANT,
@@ -235,9 +246,12 @@ class GcpBackend:
         """See `Backend`."""
         return {}
 
-    def parameters(self, *secrets: str) -> Mapping[str, str]:
+    def parameters(self, *secrets: str, **fields: Any) -> Mapping[str, str]:
         """See `Backend`."""
-        entries = [{"resourceName": f"projects/demo/secrets/{each}/versions/latest", "path": each} for each in secrets]
+        entries = [
+            {"resourceName": f"projects/demo/secrets/{each}/versions/latest", "path": each, **fields}
+            for each in secrets
+        ]
         return {"secrets": yaml.safe_dump(entries)}
 
     async def put(self, secret: str, value: str) -> None:
@@ -278,10 +292,10 @@ class VaultBackend:
         """See `Backend`."""
         return {}
 
-    def parameters(self, *secrets: str) -> Mapping[str, str]:
+    def parameters(self, *secrets: str, **fields: Any) -> Mapping[str, str]:
         """See `Backend`."""
         objects = [
-            {"objectName": each, "secretPath": f"secret/data/{self.folder}/{each}", "secretKey": "value"}
+            {"objectName": each, "secretPath": f"secret/data/{self.folder}/{each}", "secretKey": "value", **fields}
             for each in secrets
         ]
         return {

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from fetcher import contents
-from fetcher.provider import Provider, Secret
+from fetcher.provider import Answer, Provider, Secret
 from fetcher.providers import TABLE
 from keyferry import keys
 from keyferry.errors import (
     AccessDenied,
+    ContentTooLarge,
     InvalidSecretProviderClass,
     KeyferryError,
     ProviderUnavailable,
@@ -161,6 +162,61 @@ async def test_a_pod_without_the_audience_is_told_what_to_configure(backend: Bac
         await provider.fetch(asks(backend, "db", tokens={}))
 
 
+async def test_an_optional_object_that_is_missing_is_left_out(backend: Backend, provider: Provider) -> None:
+    """What is there is mounted, and what is not there is named."""
+    answer = await provider.fetch(asks(backend, "db", "gone", fields={"optional": True}))
+
+    assert [secret.path for secret in answer] == ["db"]
+    assert isinstance(answer, Answer)
+    assert len(answer.left_out) == 1
+    assert "gone" in answer.left_out[0]
+
+
+async def test_optional_is_not_forbidden(backend: Backend, provider: Provider) -> None:
+    """A pod that may not read an object must not start as if there were none."""
+    await backend.hide("closed")
+
+    with pytest.raises(AccessDenied):
+        await provider.fetch(asks(backend, "closed", fields={"optional": True}))
+
+
+async def test_every_key_of_a_document_is_a_file(backend: Backend, provider: Provider) -> None:
+    """In a folder of the object's name; what is no text is written as JSON."""
+    await backend.put("db", '{"user": "app", "ports": [1, 2]}')
+
+    answer = await provider.fetch(asks(backend, "db", fields={"expand": "json"}))
+
+    assert {secret.path: secret.contents for secret in answer} == {"db/user": b"app", "db/ports": b"[1, 2]"}
+
+
+@pytest.mark.parametrize("field", ["extractJSONKey", "extractYAMLKey"])
+async def test_one_key_of_a_document_is_the_file(backend: Backend, provider: Provider, field: str) -> None:
+    """Under the object's own path, and with its version."""
+    await backend.put("db", '{"user": "app", "password": "horse"}')
+
+    (found,) = await provider.fetch(asks(backend, "db", fields={field: "user"}))
+
+    assert (found.path, found.contents) == ("db", b"app")
+    assert found.version
+
+
+async def test_an_object_above_its_limit_is_refused(backend: Backend, provider: Provider) -> None:
+    """The class's author has said what is too much; the value stays out of the text."""
+    with pytest.raises(ContentTooLarge, match="maxBytes allows 5") as refused:
+        await provider.fetch(asks(backend, "db", fields={"maxBytes": 5}))
+
+    assert CANARY not in refused.value.message
+
+
+async def test_an_option_that_makes_no_sense_is_refused_before_any_call(backend: Backend, provider: Provider) -> None:
+    """By its field's name, with the others that make none."""
+    with pytest.raises(InvalidSecretProviderClass) as refused:
+        await provider.fetch(asks(backend, "db", fields={"optional": "perhaps", "maxBytes": "plenty"}))
+
+    assert "optional" in refused.value.message
+    assert "maxBytes" in refused.value.message
+
+
 async def test_an_empty_class_is_refused_before_any_call(backend: Backend, provider: Provider) -> None:
     """Nothing to fetch is the class author's mistake."""
     with pytest.raises(InvalidSecretProviderClass):
@@ -174,7 +230,6 @@ def own(tmp_path: Path) -> FetcherKeys:
     return KeyFile.fetcher(tmp_path / "keys").keys
 
 
-def built(own: FetcherKeys, backend: Backend, secrets: object) -> Content:
+def built(own: FetcherKeys, backend: Backend, secrets: Sequence[Secret]) -> Content:
     """The content of an answer."""
-    found: list[Secret] = list(secrets)  # type: ignore[call-overload] # an answer
-    return contents.build(own, found, provider=backend.name, key="k", fetched_at_ms=1, mode=0o644)
+    return contents.build(own, secrets, provider=backend.name, key="k", fetched_at_ms=1, mode=0o644).content
