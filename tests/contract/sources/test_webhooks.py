@@ -116,6 +116,14 @@ async def test_event_grid_subscribes_and_tells(web: Web, bus: Bus, cloud_events:
     assert {change.provider for change in bus.told} == {"azure"}
 
 
+async def test_no_other_origin_is_agreed_to(web: Web) -> None:
+    """The handshake names Event Grid's own origins only, and never what was asked."""
+    url, asked = f"{web.url}/events/azure?key={KEY}", {"WebHook-Request-Origin": "CANARY.example.com"}
+    async with web.client.options(url, headers=asked) as answer:
+        assert answer.status == 405
+        assert "CANARY" not in str(answer.headers)
+
+
 async def test_event_grid_sends_again_what_the_bus_did_not_take(web: Web, bus: Bus) -> None:
     """Nothing is answered with success before it is on the bus."""
     bus.away = True

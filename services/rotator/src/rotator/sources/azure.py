@@ -26,8 +26,10 @@ from rotator.sources.receiver import (
 from rotator.sources.source import Change, Emit
 
 _MEDIA_TYPES = {"application/json", "application/cloudevents+json", "application/cloudevents-batch+json"}
-_ORIGIN = "eventgrid.azure.net"
-_AGREED = Answer(200, headers={"WebHook-Allowed-Origin": _ORIGIN, "WebHook-Allowed-Rate": "120", "Allow": "POST"})
+_AGREED = {
+    origin: Answer(200, headers={"WebHook-Allowed-Origin": origin, "WebHook-Allowed-Rate": "120", "Allow": "POST"})
+    for origin in ("eventgrid.azure.net", "eventgrid.azure.us", "eventgrid.azure.cn")
+}
 
 
 class AzureReceiver:
@@ -65,7 +67,7 @@ class AzureReceiver:
 
     def _handshake(self, head: Head) -> Answer:
         # CloudEvents' abuse protection (HTTP 1.1 Web Hooks for Event Delivery, section 4).
-        return _AGREED if head.headers.get("webhook-request-origin") == _ORIGIN else NOT_ALLOWED
+        return _AGREED.get(head.headers.get("webhook-request-origin", ""), NOT_ALLOWED)
 
     def _unsupported(self, head: Head) -> Answer | None:
         if head.media_type in _MEDIA_TYPES and "content-encoding" not in head.headers:
