@@ -1,0 +1,209 @@
+"""Credentials that a backend makes for one content: once for all pods, renewed while it lives, revoked when it ends."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field, replace
+
+import pytest
+
+from fetcher.endings import Endings
+from fetcher.provider import Lease
+from keyferry.bus import Delivery
+from keyferry.changes import EndContent
+from keyferry.errors import AccessDenied, KeyferryError, ProviderUnavailable, RateLimited, VolumeBusy
+from keyferry.testing.valkey import Valkey
+
+from .conftest import CANARY, KEY, Asking, Backend, Fetcher, now_ms, password
+
+
+def lease(*, renew_in: float, ends_in: float) -> Lease:
+    return Lease(time.time() + renew_in, time.time() + ends_in, f"{CANARY}-lease".encode())
+
+
+@dataclass
+class Revoking:
+    """A provider as far as endings need it."""
+
+    revoked: list[bytes] = field(default_factory=list)
+    failures: list[KeyferryError] = field(default_factory=list)
+
+    async def renew(self, _lease: Lease, _deadline: float) -> Lease | None:
+        """See `fetcher.provider.Leasing`."""
+        raise NotImplementedError
+
+    async def revoke(self, lease: Lease, _deadline: float) -> None:
+        """See `fetcher.provider.Leasing`."""
+        if self.failures:
+            raise self.failures.pop(0)
+        self.revoked.append(lease.handle)
+
+    async def fetch(self, _request: object) -> list[object]:
+        """See `fetcher.provider.Provider`."""
+        raise NotImplementedError
+
+    async def close(self) -> None:
+        """See `fetcher.provider.Provider`."""
+
+
+async def end(fetcher: Fetcher, provider: Revoking, fetched_before_ms: int) -> None:
+    endings = Endings(fetcher.shared, fetcher.alone, fetcher.coalescer, {"vault": provider}, 30.0)  # type: ignore[dict-item]
+    payload = EndContent(KEY, fetched_before_ms).to_bytes()
+    await endings(Delivery("keyferry.fetch.end", payload, float("inf"), attempt=1, last=False))
+
+
+async def test_mounts_share_a_lease_however_old(three: list[Fetcher], asking: Asking, backend: Backend) -> None:
+    """Neither window nor fetcher makes another set of credentials."""
+    backend.lease = lease(renew_in=100, ends_in=300)
+    first = await three[0].coalescer.get(KEY, 0, asking)
+    for fetcher in three:
+        fetcher.skew = 60.0
+    others = [await fetcher.coalescer.get(KEY, 0, asking) for fetcher in three]
+
+    assert {password(kept) for kept in [first, *others]} == {"1"}
+    assert all(kept.fetched_at_ms > first.fetched_at_ms + 50_000 for kept in others)
+    assert first.content.refresh_by_ms == int(backend.lease.renew_at * 1000)
+    assert (backend.calls, backend.renewed) == (1, 0)
+
+
+async def test_a_refresh_confirms_a_live_lease(three: list[Fetcher], asking: Asking, backend: Backend) -> None:
+    """The content's time moves forward, so that the rotator is content; nothing is made anew."""
+    backend.lease = lease(renew_in=100, ends_in=300)
+    first = await three[0].coalescer.get(KEY, 0, asking)
+    hint = now_ms() + 1
+    second = await three[1].coalescer.get(KEY, hint, asking)
+
+    assert second.content.digest == first.content.digest
+    assert second.fetched_at_ms >= hint
+    assert backend.calls == 1
+
+
+async def test_a_lease_that_is_due_is_renewed_once(three: list[Fetcher], asking: Asking, backend: Backend) -> None:
+    """By one fetcher, for all."""
+    backend.lease = lease(renew_in=-1, ends_in=300)
+    backend.renewals = [lease(renew_in=200, ends_in=600)]
+    await three[0].coalescer.get(KEY, 0, asking)
+    hint = now_ms() + 1
+    contents = [await fetcher.coalescer.get(KEY, hint, asking) for fetcher in three]
+
+    assert {password(kept) for kept in contents} == {"1"}
+    assert {kept.content.refresh_by_ms > now_ms() + 190_000 for kept in contents} == {True}
+    assert (backend.calls, backend.renewed) == (1, 1)
+
+
+@pytest.mark.parametrize("outcome", [None, AccessDenied("revoked by somebody")])
+async def test_a_lease_that_cannot_be_renewed_is_replaced(
+    three: list[Fetcher], asking: Asking, backend: Backend, outcome: Exception | None
+) -> None:
+    """New credentials come when renewal ends."""
+    backend.lease = lease(renew_in=-1, ends_in=300)
+    backend.renewals = [outcome]
+    await three[0].coalescer.get(KEY, 0, asking)
+
+    assert password(await three[1].coalescer.get(KEY, now_ms() + 1, asking)) == "2"
+
+
+@pytest.mark.parametrize("trouble", [ProviderUnavailable("down"), RateLimited("slower", retry_after=20.0)])
+async def test_a_backend_in_trouble_leaves_a_live_lease(
+    three: list[Fetcher], asking: Asking, backend: Backend, trouble: KeyferryError
+) -> None:
+    """What lives is kept, and is not asked for again at once."""
+    backend.lease = lease(renew_in=-1, ends_in=300)
+    backend.renewals = [trouble]
+    await three[0].coalescer.get(KEY, 0, asking)
+    kept = await three[1].coalescer.get(KEY, now_ms() + 1, asking)
+
+    assert password(kept) == "1"
+    assert kept.content.refresh_by_ms > now_ms() + 4_000
+
+
+async def test_a_lease_that_has_ended_is_no_content(three: list[Fetcher], asking: Asking, backend: Backend) -> None:
+    """Nobody mounts what the backend has taken away."""
+    backend.lease = lease(renew_in=1, ends_in=2)
+    await three[0].coalescer.get(KEY, 0, asking)
+    three[1].skew = 10.0
+
+    assert password(await three[1].coalescer.get(KEY, 0, asking)) == "2"
+
+
+async def test_a_lease_lives_without_redis_too(
+    three: list[Fetcher], asking: Asking, backend: Backend, own: Valkey
+) -> None:
+    """Within one process."""
+    own.process.kill()
+    backend.lease = lease(renew_in=100, ends_in=300)
+    await three[0].coalescer.get(KEY, 0, asking)
+    three[0].skew = 60.0
+
+    assert password(await three[0].coalescer.get(KEY, 0, asking)) == "1"
+    assert password(await three[0].coalescer.get(KEY, now_ms() + 61_000, asking)) == "1"
+    provider = Revoking()
+    object.__setattr__(three[0].store, "_client", None)
+    await end(three[0], provider, now_ms() + 100_000)
+    assert len(provider.revoked) == 1
+
+
+async def test_the_end_of_a_content_revokes_its_lease(three: list[Fetcher], asking: Asking, backend: Backend) -> None:
+    """By any fetcher, once, however often it is told; afterwards there is nothing to share."""
+    backend.lease = lease(renew_in=100, ends_in=300)
+    kept = await three[0].coalescer.get(KEY, 0, asking)
+    provider = Revoking()
+    for fetcher in three:
+        await end(fetcher, provider, kept.fetched_at_ms)
+
+    assert provider.revoked == [f"{CANARY}-lease".encode()]
+    assert await three[0].store.call("DBSIZE") == 0
+    assert password(await three[0].coalescer.get(KEY, 0, asking)) == "2"
+
+
+async def test_a_content_in_use_again_is_not_ended(three: list[Fetcher], asking: Asking, backend: Backend) -> None:
+    """Somebody has mounted it since the rotator looked."""
+    backend.lease = lease(renew_in=100, ends_in=300)
+    first = await three[0].coalescer.get(KEY, 0, asking)
+    await three[1].coalescer.get(KEY, now_ms() + 1, asking)
+    provider = Revoking()
+    await end(three[2], provider, first.fetched_at_ms)
+
+    assert provider.revoked == []
+    assert password(await three[2].coalescer.get(KEY, 0, asking)) == "1"
+
+
+async def test_a_revocation_that_fails_is_tried_again(three: list[Fetcher], asking: Asking, backend: Backend) -> None:
+    """By whichever fetcher gets the message next; meanwhile nobody mounts what is about to go."""
+    backend.lease = lease(renew_in=100, ends_in=300)
+    kept = await three[0].coalescer.get(KEY, 0, asking)
+    provider = Revoking(failures=[ProviderUnavailable("down")])
+    with pytest.raises(ProviderUnavailable):
+        await end(three[0], provider, kept.fetched_at_ms)
+    backend.lease = None
+    assert password(await three[1].coalescer.get(KEY, 0, asking)) == "2"
+    await end(three[2], provider, kept.fetched_at_ms)
+
+    assert len(provider.revoked) == 1
+    assert password(await three[2].coalescer.get(KEY, 0, asking)) == "2"
+
+
+async def test_a_content_that_is_being_asked_for_is_left(
+    three: list[Fetcher], asking: Asking, backend: Backend
+) -> None:
+    """Whoever is at it may be about to confirm it: the ending comes again."""
+    backend.lease = lease(renew_in=100, ends_in=300)
+    kept = await three[0].coalescer.get(KEY, 0, asking)
+    await three[0].store.call("SET", f"keyferry:content:{KEY}:lock", "somebody:1")
+    with pytest.raises(VolumeBusy):
+        await end(three[0], Revoking(), kept.fetched_at_ms)
+
+
+async def test_a_content_without_a_lease_is_forgotten(three: list[Fetcher], asking: Asking) -> None:
+    """Values are kept no longer than somebody mounts them."""
+    kept = await three[0].coalescer.get(KEY, 0, asking)
+    provider = Revoking()
+    await end(three[1], provider, kept.fetched_at_ms)
+
+    assert provider.revoked == []
+    assert await three[0].store.call("DBSIZE") == 0
+
+
+def test_a_handle_is_as_hidden_as_a_value() -> None:
+    """It is what ends, or prolongs, a credential's life."""
+    assert CANARY not in repr(replace(lease(renew_in=1, ends_in=2), renew_at=0.0))
