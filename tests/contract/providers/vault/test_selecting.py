@@ -220,7 +220,11 @@ async def test_more_than_a_selection_may_stand_for_is_refused(vault: Vault, tena
     await tenant.bao.call(fill)
     await tenant.allow(f'path "{mount}/*" {{ capabilities = ["read", "list"] }}')
 
+    parts = [{"selectPrefix": f"{mount}/app/{digit}", "objectName": f"of{digit}"} for digit in range(10)]
+
     message = await refused(vault, tenant, {"selectPrefix": f"{mount}/app/"}, ContentTooLarge)
+    with pytest.raises(ContentTooLarge, match="selects more than 1000 secrets in all"):
+        await vault.fetch(tenant.asks(*parts))
 
     assert "more than 1000 secrets begin so" in message
     assert tenant.bao.count_requests(f"{mount}/app/", operation="read") == 0

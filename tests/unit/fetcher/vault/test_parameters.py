@@ -192,6 +192,14 @@ def test_a_selection_needs_neither_a_name_nor_a_path() -> None:
     assert (second.name, second.path, second.selection) == ("a/", "a", Selection("kv/x"))
 
 
+def test_a_class_selects_so_often_and_no_more() -> None:
+    """Each selection lists at every fetch."""
+    entries = [{"selectPrefix": f"secret/data/{number}/", "objectName": f"a{number}"} for number in range(21)]
+
+    assert len(parse(of(*entries[1:]), VaultSettings()).objects) == 20
+    assert "objects selects 21 times: 20 are the most" in problems(of(*entries))
+
+
 def test_the_options_of_an_object_are_read() -> None:
     """By the words that all backends share."""
     options = {"optional": True, "expand": "json", "maxBytes": "64Ki"}

@@ -17,6 +17,7 @@ from fetcher.providers.vault.objects import (
     ENCODINGS,
     LONGEST_NAME,
     MAX_OBJECTS,
+    MAX_SELECTIONS,
     METHODS,
     OBJECT_FIELDS,
     Call,
@@ -48,6 +49,9 @@ def parse_objects(text: str, problems: Problems) -> tuple[Object, ...]:
         return ()
     found = [_object(f"objects[{index}]", item, problems) for index, item in enumerate(document)]
     objects = tuple(item for item in found if item)
+    selections = sum(item.selection is not None for item in objects)
+    if selections > MAX_SELECTIONS:
+        problems.add("objects", f"selects {selections} times: {MAX_SELECTIONS} are the most; select by a folder above")
     _check_paths([item for item in objects if not item.selection], problems)
     return objects
 

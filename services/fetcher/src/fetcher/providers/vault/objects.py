@@ -23,6 +23,8 @@ OBJECT_FIELDS = (
 METHODS = ("GET", "PUT", "POST")
 ENCODINGS = ("utf-8", "base64", "hex")
 MAX_OBJECTS = 1000
+MAX_SELECTIONS = 20
+"""In a class: each lists its folders at every fetch."""
 
 LONGEST_NAME = 255
 """Bytes in one part of a path (NAME_MAX)."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from fetcher.options import MAX_SELECTED
 from fetcher.provider import Secret
 from fetcher.providers.vault.contents import secrets
 from fetcher.providers.vault.objects import Call, Object, in_the_way, twice
 from fetcher.providers.vault.selecting import selected
 from fetcher.providers.vault.session import LeasingCalls, Read, Session
 from fetcher.together import all_of
-from keyferry.errors import InvalidSecretProviderClass, KeyferryError, SecretNotFound
+from keyferry.errors import ContentTooLarge, InvalidSecretProviderClass, KeyferryError, SecretNotFound
 
 _AT_ONCE = 8  # of one fetch: a class of a thousand objects leaves room for others
 
@@ -47,6 +48,8 @@ async def read_all(session: Session, objects: Sequence[Object], leasing: Leasing
     if any(leasing.has(session.identity, item.call) for item in objects):
         await session.log_in()
     entries = await all_of((_resolved(session, item) for item in objects), at_once=_AT_ONCE)
+    if sum(item.is_selected for items in entries for item in items) > MAX_SELECTED:
+        raise ContentTooLarge(f"the class selects more than {MAX_SELECTED} secrets in all: select fewer")
     # Equal calls are one: user and password come from one answer (upstream's e2e test 6).
     answers = await _answers(session, list(dict.fromkeys(item.call for items in entries for item in items)))
     leases = await _own_leases(session, answers, leasing)
