@@ -154,7 +154,8 @@ async def test_metrics(seen: Seen) -> None:
     assert after['keyferry_rpc_total{code="NOT_FOUND",method="NodePublishVolume"}'] == 2
     assert after['keyferry_phase_seconds_count{phase="write"}'] == 1
     assert after["keyferry_bus_connected"] == 1
-    assert fetcher['keyferry_contents_total{outcome="fetched"}'] == 2
+    assert fetcher['keyferry_contents_total{outcome="fetched"}'] == 1
+    assert fetcher['keyferry_contents_total{outcome="failed"}'] == 1
     assert fetcher['keyferry_bus_consumed_total{consumer="fetch-mount",outcome="done"}'] == 3
 
 
