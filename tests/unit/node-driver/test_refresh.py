@@ -374,6 +374,30 @@ async def test_later_hint_before_it_has_asked(node: Node) -> None:
     assert node.asking.not_before == [NOW_MS]
 
 
+async def test_clocks_that_differ(node: Node) -> None:
+    """A hint from a clock that is a little ahead is asked for as it is, for all nodes are to ask for the same."""
+    node.mounted()
+    await node.hint(not_before_ms=NOW_MS + 5_000)
+    await node.settled()
+
+    assert node.asking.not_before == [NOW_MS + 5_000]
+
+
+async def test_hint_for_a_volume_that_was_published_anew(node: Node) -> None:
+    """A hint that comes while the volume's former self is asked for is met for the new one."""
+    node.asking.gate.clear()
+    known = node.mounted()
+    await node.hint(not_before_ms=NOW_MS - 10)
+    await node.asked(1)
+    anew = node.published["csi-1"] = replace(known)
+    await node.hint()
+    node.asking.gate.set()
+    await node.settled()
+
+    assert node.asking.not_before == [NOW_MS - 10, NOW_MS]
+    assert (known.record.digest, anew.record.digest) == (b"old", b"new")
+
+
 async def test_future(node: Node) -> None:
     """A hint for what will be is a hint for now."""
     node.mounted()
@@ -508,6 +532,18 @@ async def test_safety_net(node: Node, content: dict[str, Any], interval: float, 
 
     assert node.asking.not_before == [NOW_MS + int(seconds * 1000) for seconds in asked]
     assert password(known) == (b"lion" if asked else b"tiger")
+
+
+async def test_safety_net_leaves_failures_to_the_rotator(node: Node) -> None:
+    """A volume that was asked for in vain is not asked for at every republish, but once in an interval."""
+    known = node.mounted()
+    node.asking.answers = [ProviderUnavailable("down")] * 9
+    for _ in range(10):
+        node.now += 75
+        node.refresher.republished(known)
+        await node.settled()
+
+    assert [at - NOW_MS for at in node.asking.not_before] == [120_000, 360_000, 480_000, 600_000]
 
 
 async def test_republish_during_a_refresh(node: Node) -> None:

@@ -22,7 +22,7 @@ from node_driver import files
 from node_driver.announce import Announcer
 from node_driver.ask import Asking
 from node_driver.published import Published, record_of
-from node_driver.records import Record, Records
+from node_driver.records import Records
 from node_driver.volume import Credentials, Volume
 
 log = logging.getLogger(__name__)
@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 AT_ONCE = 16  # so that the refreshes of a whole node leave the event loop to its mounts
 PAUSE_SECONDS = 1.0  # a volume is not asked for more often, whoever hints
 _LONGEST = 30.0  # seconds for one refresh; nobody waits, and the rotator hints again
+_SKEW_MS = 10_000  # a rotator's clock may be ahead by that; nodes must ask for the same moment to share one call
 _LARGEST_HINT = 256 * 1024  # bytes, for two thousand volumes; an honest one is far smaller
 _TOKEN_MARGIN = 10.0  # seconds that a token must still have, for the request may wait in its stream
 _OS = "linux"
@@ -93,7 +94,7 @@ class Refresher:
         now_ms = self._now_ms()
         for known, not_before_ms in self._concerned(RefreshVolumes.from_bytes(payload).due):
             if known.record.fetched_at_ms < not_before_ms:
-                self._want(known, min(not_before_ms, now_ms))
+                self._want(known, not_before_ms if not_before_ms <= now_ms + _SKEW_MS else now_ms)
             elif self._now() - known.touched_at >= self._pause:
                 known.touched_at = self._now()
                 self._announcer.confirmed(known.record)  # the word on it was lost
@@ -103,7 +104,7 @@ class Refresher:
         volume_id = known.record.volume_id
         if volume_id in self._running:
             return
-        not_before_ms = self._wanted.get(volume_id) or self._overdue(known.record)
+        not_before_ms = self._wanted.get(volume_id) or self._overdue(known)
         if not_before_ms:
             self._want(known, not_before_ms)
 
@@ -127,14 +128,17 @@ class Refresher:
             if not_before_ms >= 0:
                 yield known, not_before_ms
 
-    def _overdue(self, record: Record) -> int:
+    def _overdue(self, known: Published) -> int:
         """What a volume must not be older than although no hint came, Unix milliseconds; 0 if it is fine as it is.
 
         Rounded down to what the other nodes with the same content arrive at as well: their requests are to share one
-        call of the backend.
+        call of the backend. One that was asked for within the interval, if in vain, is left to the rotator, who knows
+        of all that fail and when to ask a backend again.
         """
-        now_ms, not_before_ms = self._now_ms(), 0
+        record, now_ms, not_before_ms = known.record, self._now_ms(), 0
         interval_ms = self._interval_ms if record.rotation_ms is None else record.rotation_ms
+        if 0 <= now_ms - known.touched_at * 1000 < interval_ms:
+            return 0
         if interval_ms > 0 and now_ms - record.fetched_at_ms >= 2 * interval_ms:
             not_before_ms = now_ms - now_ms % interval_ms
         if record.fetched_at_ms < record.refresh_by_ms <= now_ms:
@@ -146,7 +150,7 @@ class Refresher:
         volume_id = known.record.volume_id
         self._wanted[volume_id] = max(self._wanted.get(volume_id, 0), not_before_ms)
         if volume_id not in self._running and self._means(known) is not None:
-            self._running[volume_id] = self._tasks.create_task(self._refresh(known))
+            self._running[volume_id] = self._tasks.create_task(self._refresh(volume_id))
 
     def _means(self, known: Published) -> tuple[Volume, Credentials] | None:
         """What to ask with; None until kubelet's next republish brings it."""
@@ -156,11 +160,11 @@ class Refresher:
             return None
         return known.volume, known.credentials
 
-    async def _refresh(self, known: Published) -> None:
+    async def _refresh(self, volume_id: str) -> None:
         """Refresh until the latest hint is met, or tried: one that comes meanwhile is another round if it is later."""
-        volume_id, asked_for_ms = known.record.volume_id, -1
+        asked_for_ms = -1
         try:
-            while self._wanted[volume_id] > asked_for_ms:
+            while self._wanted[volume_id] > asked_for_ms and (known := self._published.get(volume_id)) is not None:
                 # Within the pause, and not for longer if the clock was set back.
                 await asyncio.sleep(min(self._pause, known.touched_at + self._pause - self._now()))
                 async with self._places:
