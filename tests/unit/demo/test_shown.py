@@ -12,13 +12,15 @@ import pytest
 import yaml
 from rich.console import Console
 
-from keyferry.testing.demo import calls, volume
+from keyferry.testing.demo import calls, rotating, volume
 from keyferry.testing.demo.environment import in_user_namespace, text
 from keyferry.testing.demo.failure import Failure
 from keyferry.testing.demo.guide import EXAMPLES, manifest, replica
 from keyferry.testing.demo.mounted import mounted_below
 from keyferry.testing.demo.progress import Progress
+from keyferry.testing.demo.rotating import Arrival
 from keyferry.testing.demo.together import together
+from keyferry.testing.demo.values import Secrets
 
 
 def test_tree(tmp_path: Path) -> None:
@@ -150,3 +152,20 @@ def test_pod_of_the_deployment() -> None:
     assert pod["spec"]["serviceAccountName"] == "app-service-account"
     mounted = {each["name"]: each["csi"]["volumeAttributes"]["secretProviderClass"] for each in pod["spec"]["volumes"]}
     assert mounted == {"one": "class-1", "two": "class-2"}
+
+
+def test_table_of_arrivals() -> None:
+    """Each volume stands there once, with the time of each way in which the new secret came."""
+    out = io.StringIO()
+    slow, fast = [[Arrival("web-1", "vault-secrets", seconds)] for seconds in (4.0, 0.25)]
+    Console(file=out, width=100).print(rotating.table({"by the schedule": slow, "by an event": fast}))
+
+    assert out.getvalue().splitlines()[1].split() == ["web-1", "vault-secrets", "4.00", "s", "0.25", "s"]
+
+
+async def test_a_secret_that_does_not_come_is_a_failure(tmp_path: Path) -> None:
+    """The demo ends, and says which volume is behind."""
+    (tmp_path / "db-password").write_text("old")
+
+    with pytest.raises(Failure, match="still holds the old secret"):
+        await rotating.arrivals([("web-1", "azure-keyvault", tmp_path)], Secrets(), {"azure-keyvault": -1e9})

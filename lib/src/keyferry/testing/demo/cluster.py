@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from keyferry.testing.gcp import GcpEmulator
 from keyferry.testing.nats import nats_server
 from keyferry.testing.openbao import openbao_server
 from keyferry.testing.otlp import Otlp, otlp_receiver
+from keyferry.testing.ports import free_port
 from keyferry.testing.processes import Server
 from keyferry.testing.proxy import CountingProxy, counting_proxy
 from keyferry.testing.services import NodeDriver, Service
@@ -27,6 +29,8 @@ from keyferry.testing.stack import Stack, kube_api
 from keyferry.testing.valkey import PASSWORD, valkey_server
 
 NODE = "node-a"
+ROTATION_SECONDS = 5
+"""Two minutes are the default; nobody would look on for so long."""
 
 
 @dataclass(frozen=True)
@@ -61,11 +65,14 @@ class Keyferry:
 
     fetcher: Service
     node: NodeDriver
+    rotator: Service
+    webhook_url: str
+    webhook_token: str = field(repr=False)
 
     @property
     def processes(self) -> tuple[Server, ...]:
         """Those whose logs tell why a mount failed."""
-        return self.fetcher.process, self.node.process
+        return self.fetcher.process, self.node.process, self.rotator.process
 
 
 @asynccontextmanager
@@ -111,11 +118,23 @@ async def keyferry(base: Base, progress: Progress) -> AsyncIterator[Keyferry]:
                 item.detail = detail
             return started
 
-        fetcher, node = await together(
-            start("fetcher", stack.fetcher(**traces, **base.environ), "python -m fetcher"),
-            start(f"node-driver of {NODE}", stack.node_driver(NODE, **traces), "python -m node_driver"),
+        redis = {"KEYFERRY_REDIS_URL": stack.valkey.url}
+        interval = {"KEYFERRY_ROTATION_INTERVAL": f"{ROTATION_SECONDS}s"}
+        token, port = secrets.token_hex(16), free_port()
+        (stack.directory / "webhook-token").write_text(token)
+        webhook = {
+            "KEYFERRY_WEBHOOK_ADDRESS": f"127.0.0.1:{port}",
+            "KEYFERRY_WEBHOOK_TOKEN_FILE": str(stack.directory / "webhook-token"),
+        }
+        rotator = services.rotator(
+            stack.directory, nats_url=stack.nats.url, redis_url=stack.valkey.url, env={**traces, **interval, **webhook}
         )
-        yield Keyferry(fetcher, node)
+        fetcher, node, rotating = await together(
+            start("fetcher", stack.fetcher(**traces, **redis, **base.environ), "python -m fetcher"),
+            start(f"node-driver of {NODE}", stack.node_driver(NODE, **traces, **interval), "python -m node_driver"),
+            start("rotator", rotator, f"python -m rotator, every {ROTATION_SECONDS} s"),
+        )
+        yield Keyferry(fetcher, node, rotating, f"http://127.0.0.1:{port}", token)
 
 
 def processes(base: Base, services: Keyferry) -> Sequence[tuple[str, int]]:
@@ -129,4 +148,5 @@ def processes(base: Base, services: Keyferry) -> Sequence[tuple[str, int]]:
         ("KUBERNETES", stack.kube.process.pid),
         ("FETCHER", services.fetcher.process.pid),
         ("NODE_DRIVER", services.node.process.pid),
+        ("ROTATOR", services.rotator.process.pid),
     ]

@@ -76,6 +76,11 @@ class Mounting:
                 item.detail = "published; files as in the backend"
         return targets
 
+    def targets(self, pod: Json) -> dict[str, Path]:
+        """Where each class is mounted."""
+        root = self.services.node.kubelet_root / "pods" / pod["metadata"]["uid"] / "volumes" / "kubernetes.io~csi"
+        return {class_name: root / name / "mount" for name, class_name in CLASSES.items()}
+
     async def unpublish(self, pod: Json) -> None:
         """Unpublish the volumes of a pod."""
         for name, class_name in CLASSES.items():

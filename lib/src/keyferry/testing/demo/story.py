@@ -9,8 +9,8 @@ from pathlib import Path
 from rich.text import Text
 
 from keyferry.kube import Json
-from keyferry.testing.demo import calls, volume
-from keyferry.testing.demo.cluster import Base, Keyferry, keyferry, servers
+from keyferry.testing.demo import calls, rotating, volume
+from keyferry.testing.demo.cluster import ROTATION_SECONDS, Base, Keyferry, keyferry, servers
 from keyferry.testing.demo.guide import set_up
 from keyferry.testing.demo.mounting import Mounting
 from keyferry.testing.demo.progress import INDENT, Progress
@@ -43,6 +43,7 @@ async def tell(directory: Path, progress: Progress, *, keep: Keep | None = None)
         await set_up(base, values, progress)
         mounting = Mounting(base, services, progress)
         pods = await _mount_and_show(mounting, values)
+        await _rotate_and_show(mounting, pods, values)
         if keep:
             await keep(base, services)
         progress.step("Unmount, and stop everything")
@@ -76,6 +77,26 @@ async def _mount_and_show(mounting: Mounting, values: Secrets) -> list[Json]:
     progress.step("What the backends were asked")
     _show_calls(progress, after_first - before, after_second - after_first)
     return [first, second]
+
+
+async def _rotate_and_show(mounting: Mounting, pods: Sequence[Json], values: Secrets) -> None:
+    progress, base = mounting.progress, mounting.base
+    volumes = [(str(pod["metadata"]["name"]), *each) for pod in pods for each in mounting.targets(pod).items()]
+    progress.step("Change a secret in each backend, and watch both pods' volumes")
+    columns = {}
+    with progress.item("no event, the schedule alone", needs=mounting.services.processes) as item:
+        written = await rotating.write(base, values)
+        columns["by the schedule"] = await rotating.arrivals(volumes, values, written)
+        item.detail = f"every {ROTATION_SECONDS} s here; two minutes by default"
+    before = calls.asked(base)
+    with progress.item("with a change event", needs=mounting.services.processes) as item:
+        written = await rotating.write(base, values)
+        await rotating.announce(mounting.services)
+        columns["by an event"] = await rotating.arrivals(volumes, values, written)
+        item.detail = "by webhook here; docs/change-events.md"
+    progress.say(rotating.table(columns))
+    progress.say(" ")
+    progress.say(calls.table([("for both pods, by the event", calls.asked(base) - before)]))
 
 
 def _show_volumes(progress: Progress, targets: Mapping[str, Path]) -> None:
