@@ -82,13 +82,18 @@ class Word:
             "uid": volume.pod.uid,
             "namespace": volume.pod.namespace,
             "class": volume.secret_provider_class,
-            "provider": volume.provider,
+            "provider": _backend(volume.provider),
             "key": volume.content_key,
             "fetched": volume.fetched_at_ms,
             "interval": _interval(volume.rotation_ms),
             "refresh_by": volume.refresh_by_ms,
             "sources": sorted(set(volume.sources)),
         }
+
+
+def _backend(provider: str) -> str:
+    """Two providers' names may stand for one kind of backend, whose changes concern the classes of both."""
+    return "vault" if provider == "openbao" else provider
 
 
 def _interval(rotation_ms: int | None) -> int:
@@ -120,8 +125,9 @@ class Change:
         """From an event."""
         if isinstance(event, RefreshRequested):
             return cls((f"classes:{event.namespace}/{event.secret_provider_class}",))
-        names = tuple(f"{event.provider}/{source}" for source in event.sources) or (f"{event.provider}/",)
-        sets = tuple(f"sources:{name}" for name in names) if event.sources else (f"provider:{event.provider}",)
+        backend = _backend(event.provider)
+        names = tuple(f"{backend}/{source}" for source in event.sources) or (f"{backend}/",)
+        sets = tuple(f"sources:{name}" for name in names) if event.sources else (f"provider:{backend}",)
         # Hashed: it comes from outside, of any length, and is kept for an hour.
         once = sha256(f"{event.provider}\n{event.event_id}".encode()).hexdigest()[:32] if event.event_id else ""
         return cls(sets, names, once, event.changed_at_ms, is_broad=not event.sources)

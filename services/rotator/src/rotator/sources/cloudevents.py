@@ -15,7 +15,7 @@ from rotator.sources.source import Change
 
 TYPE = "io.keyferry.backend.changed"
 STRUCTURED, BATCH, BINARY = "application/cloudevents+json", "application/cloudevents-batch+json", "application/json"
-PROVIDERS = {"aws", "azure", "gcp", "vault"}
+PROVIDERS = {"aws", "azure", "gcp", "openbao", "vault"}
 
 _MOST_EVENTS = 100
 _MOST_SOURCES = 1000
