@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -12,7 +12,7 @@ import pytest
 from keyferry.kube import Kube, connect
 from syncer.cluster import Owner
 from syncer.desired import Desired, SyncRefused
-from syncer.secrets import Secrets
+from syncer.secrets import Outcome, Secrets
 
 from .conftest import Api, Cluster
 
@@ -41,8 +41,9 @@ class Desk:
     kube: Kube
     hand: Secrets
     owner: Owner
+    now: list[float] = field(default_factory=lambda: [1000.0])
 
-    async def write(self, desired: Desired = DESIRED, *owners: Owner) -> bool:
+    async def write(self, desired: Desired = DESIRED, *owners: Owner) -> Outcome:
         """Write into the test's namespace."""
         return await self.hand.write(self.api.namespace, desired, owners or [self.owner])
 
@@ -60,12 +61,13 @@ async def config_map(api: Api, name: str) -> Owner:
 
 @pytest.fixture
 async def desk(api: Api, kube: Kube) -> Desk:
-    return Desk(api, kube, Secrets(kube), await config_map(api, "one"))
+    now = [1000.0]
+    return Desk(api, kube, Secrets(kube, lambda: now[0]), await config_map(api, "one"), now)
 
 
 async def test_a_secret_is_made(desk: Desk) -> None:
     """With type, labels, annotations, values and owner, byte for byte."""
-    assert await desk.write()
+    assert await desk.write() is Outcome.CREATED
 
     found = await desk.found()
     metadata = found["metadata"]
@@ -79,8 +81,8 @@ async def test_what_has_not_changed_is_not_written(desk: Desk) -> None:
     await desk.write()
     version = (await desk.found())["metadata"]["resourceVersion"]
 
-    assert not await desk.write()
-    await Desk(desk.api, desk.kube, Secrets(desk.kube), desk.owner).write()
+    assert await desk.write() is Outcome.SAME
+    assert await Desk(desk.api, desk.kube, Secrets(desk.kube), desk.owner).write() is Outcome.SAME
 
     assert (await desk.found())["metadata"]["resourceVersion"] == version
 
@@ -89,7 +91,8 @@ async def test_a_change_is_written_and_an_entry_that_was_dropped_goes(desk: Desk
     """Values, labels and annotations that the class has no more are there no more."""
     await desk.write()
 
-    assert await desk.write(replace(DESIRED, labels={"a": "b"}, annotations={}, data={"password": b"tiger"}))
+    changed = replace(DESIRED, labels={"a": "b"}, annotations={}, data={"password": b"tiger"})
+    assert await desk.write(changed) is Outcome.CHANGED
 
     found = await desk.found()
     assert found["data"] == {"password": b"tiger"}
@@ -103,7 +106,7 @@ async def test_owners_come_and_go(desk: Desk) -> None:
     await desk.write(DESIRED, desk.owner, other)
     both = {owner["uid"] for owner in (await desk.found())["metadata"]["ownerReferences"]}
 
-    assert not await desk.write(DESIRED, other)
+    assert await desk.write(DESIRED, other) is Outcome.SAME
 
     assert both == {desk.owner.uid, other.uid}
     assert [owner["uid"] for owner in (await desk.found())["metadata"]["ownerReferences"]] == [other.uid]
@@ -187,8 +190,8 @@ async def test_one_of_ours_is_removed(desk: Desk) -> None:
     """A class that asks for it no longer leaves nothing behind; twice is once."""
     await desk.write()
 
-    await desk.hand.remove(desk.api.namespace, "app-secrets")
-    await desk.hand.remove(desk.api.namespace, "app-secrets")
+    assert await desk.hand.remove(desk.api.namespace, "app-secrets")
+    assert not await desk.hand.remove(desk.api.namespace, "app-secrets")
 
     assert (await desk.api.call("GET", ONE)).status == 404
 
@@ -199,16 +202,71 @@ async def test_one_of_others_is_not_removed(desk: Desk) -> None:
         SECRETS, {"metadata": {"name": "app-secrets"}, "data": {"own": "b3du"}}, fieldManager="somebody"
     )
 
-    await desk.hand.remove(desk.api.namespace, "app-secrets")
+    assert not await desk.hand.remove(desk.api.namespace, "app-secrets")
 
     assert (await desk.found())["data"] == {"own": b"own"}
 
 
-async def test_one_that_was_deleted_or_changed_comes_back(desk: Desk) -> None:
-    """Once this run has forgotten what it wrote, which it does every ten minutes."""
+async def test_one_that_was_deleted_comes_back(desk: Desk) -> None:
+    """When it is looked at again, some minutes later; until then the API server is left in peace."""
     await desk.write()
     await desk.api.call("DELETE", ONE)
-    desk.hand.forget_all()
 
-    assert await desk.write()
+    assert await desk.write() is Outcome.SAME
+    desk.now[0] += 301
+
+    assert await desk.write() is Outcome.CREATED
     assert (await desk.found())["data"] == DESIRED.data
+
+
+async def test_one_that_was_edited_is_mended(desk: Desk) -> None:
+    """Whoever changes a value of ours with kubectl has made nothing of their own; what they added stays."""
+    await desk.write()
+    edit = {"data": {"password": "b3du", "extra": "b3du"}}
+    await desk.api.call("PATCH", ONE, edit, content_type="application/merge-patch+json", fieldManager="kubectl-edit")
+    desk.now[0] += 301
+
+    await desk.write()
+
+    assert (await desk.found())["data"] == {**DESIRED.data, "extra": b"own"}
+
+
+async def test_one_that_was_replaced_by_another_is_left_alone(desk: Desk) -> None:
+    """Somebody deleted ours and made their own under its name: the next change tells, instead of merging."""
+    await desk.write()
+    await desk.api.call("DELETE", ONE)
+    await desk.api.make(
+        SECRETS, {"metadata": {"name": "app-secrets"}, "data": {"own": "b3du"}}, fieldManager="somebody"
+    )
+
+    with pytest.raises(SyncRefused, match="was made by somebody"):
+        await desk.write(replace(DESIRED, data={"password": b"tiger"}))
+
+    assert (await desk.found())["data"] == {"own": b"own"}
+
+
+async def test_one_of_another_type_is_looked_at(desk: Desk) -> None:
+    """The look that names no type finds a tls Secret as well, and writes nothing that has not changed."""
+    tls = replace(DESIRED, type="kubernetes.io/tls", data={"tls.crt": b"a", "tls.key": b"b"})
+    await desk.write(tls)
+
+    assert await Desk(desk.api, desk.kube, Secrets(desk.kube), desk.owner).write(tls) is Outcome.SAME
+    assert await desk.hand.remove(desk.api.namespace, "app-secrets")
+
+
+async def test_an_empty_secret_of_others_is_left_alone(desk: Desk) -> None:
+    """Who made it without values did so for a reason of their own."""
+    await desk.api.make(SECRETS, {"metadata": {"name": "app-secrets"}}, fieldManager="somebody")
+
+    with pytest.raises(SyncRefused, match="is there already"):
+        await desk.write()
+
+    assert (await desk.found())["data"] == {}
+
+
+async def test_labels_that_are_none_are_told(desk: Desk) -> None:
+    """The text says which field; the Secret is not half made."""
+    with pytest.raises(SyncRefused, match=r"metadata\.labels"):
+        await desk.write(replace(DESIRED, labels={"a": "not a label!"}))
+
+    assert (await desk.api.call("GET", ONE)).status == 404

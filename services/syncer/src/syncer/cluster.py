@@ -36,17 +36,24 @@ class MountingPod:
 
     Attributes:
         uid: Its own.
-        service_account: Its account.
+        node: Where it runs; empty while it runs nowhere.
+        classes: Names of the classes that its volumes name.
         finished: Whether its containers have ended for good; its volumes stay mounted until it is deleted.
         leaving: Whether it is being deleted.
         owners: What made it; the pod itself where nothing did.
     """
 
     uid: str
-    service_account: str
+    node: str
+    classes: frozenset[str]
     finished: bool
     leaving: bool
     owners: tuple[Owner, ...]
+
+    @property
+    def living(self) -> bool:
+        """Whether its volumes are of any use to it."""
+        return not self.finished and not self.leaving
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +62,13 @@ class SyncClass:
 
     Attributes:
         uid: Its own, for Events.
+        created_at: RFC 3339; of two classes that ask for the same Secret, the older one has it.
         objects: Its ``secretObjects``.
         refresh_requested_at: Text of the annotation by which somebody asks for fresh secrets now.
     """
 
     uid: str
+    created_at: str
     objects: tuple[SecretObject, ...]
     refresh_requested_at: str
 
@@ -69,14 +78,20 @@ def project_class(told: Json) -> SyncClass:
     metadata = told["metadata"]
     requested = _mapping(metadata.get("annotations")).get(REFRESH_REQUESTED)
     objects = read_secret_objects(_mapping(told.get("spec")))
-    return SyncClass(str(metadata.get("uid", "")), objects, requested if isinstance(requested, str) else "")
+    return SyncClass(
+        uid=str(metadata.get("uid", "")),
+        created_at=str(metadata.get("creationTimestamp", "")),
+        objects=objects,
+        refresh_requested_at=requested if isinstance(requested, str) else "",
+    )
 
 
 def project_pod(told: Json) -> MountingPod | None:
     """A pod that mounts a class; None for the others, which are most."""
     metadata, spec = told["metadata"], _mapping(told.get("spec"))
-    volumes = spec.get("volumes") or ()
-    if not any(_mapping(_mapping(volume).get("csi")).get("driver") == DRIVER_NAME for volume in volumes):
+    csi = [_mapping(_mapping(volume).get("csi")) for volume in spec.get("volumes") or ()]
+    ours = [_mapping(each.get("volumeAttributes")) for each in csi if each.get("driver") == DRIVER_NAME]
+    if not ours:
         return None
     owners = tuple(
         Owner(str(owner["apiVersion"]), str(owner["kind"]), str(owner["name"]), str(owner["uid"]))
@@ -87,7 +102,8 @@ def project_pod(told: Json) -> MountingPod | None:
     uid = str(metadata["uid"])
     return MountingPod(
         uid=uid,
-        service_account=str(spec.get("serviceAccountName") or "default"),
+        node=str(spec.get("nodeName") or ""),
+        classes=frozenset(str(each["secretProviderClass"]) for each in ours if each.get("secretProviderClass")),
         finished=_mapping(told.get("status")).get("phase") in _FINISHED,
         leaving=bool(metadata.get("deletionTimestamp")),
         owners=owners or (Owner("v1", "Pod", str(metadata["name"]), uid),),

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from prometheus_client import Gauge
 
@@ -23,6 +24,10 @@ log = logging.getLogger(__name__)
 LEADING = Gauge("keyferry_syncer_leading", "1 while this replica is the one that works.")
 NAME = "keyferry-syncer"
 _CONFLICT = 409
+# Parts of the Lease's length. What is left after its holder stops is for stopping, and for clocks that drift.
+_HELD = 2 / 3
+_RENEWED = 1 / 5
+_ANSWERED = 1 / 3
 
 
 class Leader:
@@ -46,18 +51,34 @@ class Leader:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._kube = kube
+        self._namespace = namespace
         self._list = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
         self._identity = identity
         self._seconds = seconds
         self._clock = clock
         self._seen: tuple[str, float] = ("", clock())
-        self._renewed = 0.0
+        self._until = -math.inf
+        self._trouble = "the lease has not been asked for yet"
 
-    async def run(self, work: Callable[[], Awaitable[None]]) -> NoReturn:
-        """Whenever the Lease is ours, work; stop working before it can be another's."""
+    @property
+    def holds(self) -> bool:
+        """Whether this replica may work now."""
+        return self._clock() < self._until
+
+    def missing(self) -> list[str]:
+        """Why it is not known whose the Lease is, in words; a replica that waits for its turn misses nothing."""
+        return [self._trouble] if self._trouble else []
+
+    async def run(self, work: Callable[[], Coroutine[Any, Any, None]]) -> NoReturn:
+        """Whenever the Lease is ours, work; stop working before it can be another's.
+
+        Raises:
+            Whatever the work raises; the Lease is given back first.
+        """
         while True:
-            if not await self._try_to_hold():
-                await asyncio.sleep(self._seconds / 5)
+            await self._try_to_hold()
+            if not self.holds:
+                await asyncio.sleep(self._seconds * _RENEWED)
                 continue
             log.info("this replica works now", extra={"identity": self._identity})
             LEADING.set(1)
@@ -65,56 +86,57 @@ class Leader:
                 await self._while_held(work)
             finally:
                 LEADING.set(0)
-            log.warning("the lease is lost, another replica works", extra={"identity": self._identity})
+            log.warning("this replica works no longer", extra={"identity": self._identity})
 
-    async def _while_held(self, work: Callable[[], Awaitable[None]]) -> None:
-        working = asyncio.ensure_future(work())
+    async def _while_held(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        working, renewing = asyncio.create_task(work()), asyncio.create_task(self._renew())
+        both = {working, renewing}
         try:
-            while self._clock() - self._renewed < self._seconds * 2 / 3:
-                await asyncio.wait({working}, timeout=self._seconds / 5)
-                if working.done():
-                    working.result()
-                    return
-                await self._try_to_hold()
-        except asyncio.CancelledError:
-            await self._end(working)
-            await self._give_up()
-            raise
+            while self.holds and not any(task.done() for task in both):
+                left = max(0.0, self._until - self._clock())
+                await asyncio.wait(both, timeout=left, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            await self._end(working)
+            await _ended(both)
+            if self.holds:
+                await self._give_up()
+            self._until = -math.inf
+        if not working.cancelled():
+            working.result()
 
-    async def _end(self, working: asyncio.Future[None]) -> None:
-        if not working.done():
-            working.cancel()
-            await asyncio.wait({working})
+    async def _renew(self) -> None:
+        while self.holds:
+            await asyncio.sleep(self._seconds * _RENEWED)
+            await self._try_to_hold()
 
-    async def _try_to_hold(self) -> bool:
+    async def _try_to_hold(self) -> None:
         began = self._clock()
         try:
-            async with asyncio.timeout(self._seconds / 3):
+            async with asyncio.timeout(self._seconds * _ANSWERED):
                 held = await self._hold()
         except (KeyferryError, TimeoutError) as error:
             if not (isinstance(error, Rejected) and error.status == _CONFLICT):
-                log.warning("the lease cannot be had: %s", getattr(error, "message", "no answer in time"))
-            return False
-        if held:
-            self._renewed = began
-        return held
+                self._told(f"the lease cannot be had: {getattr(error, 'message', 'no answer in time')}")
+            return
+        self._until = began + self._seconds * _HELD if held else -math.inf
 
     async def _hold(self) -> bool:
+        """Whether the Lease is ours now."""
         lease = await self._kube.get(f"{self._list}/{NAME}")
         if lease is None:
-            return await self._kube.post(self._list, {"metadata": {"name": NAME}, "spec": self._spec(0)}) is not None
+            body: Json = {"metadata": {"name": NAME}, "spec": self._spec({})}
+            made = await self._kube.post(self._list, body) is not None
+            self._told("" if made else f"the lease cannot be had: there is no namespace {self._namespace}")
+            return made
+        self._told("")
         spec, version = lease.get("spec") or {}, str(lease["metadata"]["resourceVersion"])
-        holder, mine = spec.get("holderIdentity"), spec.get("holderIdentity") == self._identity
+        holder = spec.get("holderIdentity")
         if version != self._seen[0]:
             self._seen = (version, self._clock())
         lasts = float(spec.get("leaseDurationSeconds") or self._seconds)
-        if holder and not mine and self._clock() - self._seen[1] < lasts:
+        if holder and holder != self._identity and self._clock() - self._seen[1] < lasts:
             return False
-        transitions = int(spec.get("leaseTransitions") or 0) + (not mine)
         # With the version that was read: of two who find it free, the API server refuses one.
-        body = {"metadata": {"name": NAME, "resourceVersion": version}, "spec": self._spec(transitions)}
+        body = {"metadata": {"name": NAME, "resourceVersion": version}, "spec": self._spec(spec)}
         return await self._kube.call("PUT", f"{self._list}/{NAME}", body=body) is not None
 
     async def _give_up(self) -> None:
@@ -128,12 +150,27 @@ class Leader:
         except (KeyferryError, TimeoutError):
             log.info("the lease could not be given back; it ends by itself")
 
-    def _spec(self, transitions: int) -> Json:
-        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    def _spec(self, before: Json) -> Json:
+        mine, now = before.get("holderIdentity") == self._identity, _micro_time()
         return {
             "holderIdentity": self._identity,
-            "leaseDurationSeconds": round(self._seconds),
-            "acquireTime": now,
+            "leaseDurationSeconds": math.ceil(self._seconds),
+            "acquireTime": (before.get("acquireTime") if mine else None) or now,
             "renewTime": now,
-            "leaseTransitions": transitions,
+            "leaseTransitions": int(before.get("leaseTransitions") or 0) + (bool(before) and not mine),
         }
+
+    def _told(self, trouble: str) -> None:
+        if trouble and trouble != self._trouble:
+            log.warning(trouble)
+        self._trouble = trouble
+
+
+async def _ended(tasks: set[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
+
+
+def _micro_time() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from keyferry.events import VolumePublished
 from keyferry.kube import Json, Kube, object_path
+from syncer.volumes import Name, pod_of
 
 STATUSES = "/apis/secrets-store.csi.x-k8s.io/v1/secretproviderclasspodstatuses"
 SECRETS_ANNOTATION = "keyferry.io/secrets"
 NODE_LABEL = "internal.secrets-store.csi.k8s.io/node-name"
 _LONGEST_NAME, _LONGEST_LABEL = 253, 63
 _FIELD_MANAGER = "keyferry"
+_PAGE = "200"
 
 
 def names(volumes: Iterable[VolumePublished]) -> dict[str, str]:
@@ -55,58 +59,107 @@ def manifest(name: str, volume: VolumePublished, secrets: Iterable[str] = ()) ->
             "secretProviderClassName": volume.secret_provider_class,
             "mounted": True,
             "targetPath": volume.target_path,
-            "objects": [{"id": each.id, "version": each.version} for each in volume.versions],
+            "objects": [
+                {"id": each.id, "version": each.version} for each in sorted(volume.versions, key=lambda each: each.id)
+            ],
         },
     }
 
 
 class PodStatuses:
-    """The statuses as far as this run has written them."""
+    """The statuses, as this run has read or written them."""
 
     def __init__(self, kube: Kube) -> None:
         self._kube = kube
-        self._written: dict[tuple[str, str], Json] = {}
+        self._known: dict[Name, Json] = {}
+        self._of_pod: defaultdict[Name, set[Name]] = defaultdict(set)
 
-    async def secrets(self, namespace: str, name: str) -> frozenset[str]:
-        """The Secrets that were noted with a status, by us or by a replica before us.
+    def __len__(self) -> int:
+        return len(self._known)
 
-        Raises:
-            KeyferryError: it cannot be told now.
-        """
-        path = object_path(STATUSES, namespace, name)
-        found = await self._kube.get(path) if path else None
-        noted = ((found or {}).get("metadata") or {}).get("annotations") or {}
-        return frozenset(each for each in str(noted.get(SECRETS_ANNOTATION, "")).split(",") if each)
+    async def load(self) -> dict[Name, frozenset[str]]:
+        """Read them all: what is as it should be is not written again.
 
-    async def write(self, name: str, volume: VolumePublished, secrets: Iterable[str] = ()) -> None:
-        """Have the status of a volume be what it is; nothing is written that was written before.
+        Returns:
+            The Secrets that were noted with them, by class, by this run or one before it.
 
         Raises:
             KeyferryError: not now, or not at all.
         """
-        key, body = (volume.pod.namespace, name), manifest(name, volume, secrets)
-        path = object_path(STATUSES, *key)
-        if path is None or self._written.get(key) == body:
+        known: dict[Name, Json] = {}
+        noted: dict[Name, frozenset[str]] = {}
+        query = {"limit": _PAGE}
+        while True:
+            page = await self._kube.get(STATUSES, query) or {}
+            for told in page.get("items") or ():
+                name, body = (told["metadata"]["namespace"], told["metadata"]["name"]), _relevant(told)
+                known[name] = body
+                made = frozenset(each for each in body["secrets"].split(",") if each)
+                of_class = (name[0], str(body["status"].get("secretProviderClassName")))
+                noted[of_class] = noted.get(of_class, frozenset()) | made
+            more = (page.get("metadata") or {}).get("continue")
+            if not more:
+                break
+            query["continue"] = more
+        self._known = known
+        return noted
+
+    async def keep(self, pod: Name, volumes: Iterable[VolumePublished], made: Mapping[Name, frozenset[str]]) -> None:
+        """Have the statuses of a pod be those of its volumes; nothing is written that is there already.
+
+        Args:
+            pod: A pod that is there. Those statuses of it that this run kept before and whose volumes are gone go too.
+            volumes: All of its volumes.
+            made: The Secrets of classes.
+
+        Raises:
+            KeyferryError: not now, or not at all.
+        """
+        kept = {volume.volume_id: volume for volume in volumes}
+        named = {(pod[0], name): kept[volume_id] for volume_id, name in names(kept.values()).items()}
+        for name, volume in named.items():
+            await self._write(name, volume, made.get((pod[0], volume.secret_provider_class), frozenset()))
+        for gone in self._of_pod.get(pod, set()) - named.keys():
+            await self._remove(gone, pod)
+
+    def forget(self, pod: Name) -> None:
+        """A pod is gone, and its statuses are, or will be: the API server's collector sees to that."""
+        for name in self._of_pod.pop(pod, ()):
+            self._known.pop(name, None)
+
+    async def _write(self, name: Name, volume: VolumePublished, secrets: frozenset[str]) -> None:
+        body, path = manifest(name[1], volume, secrets), object_path(STATUSES, *name)
+        if path is None:
+            return
+        self._of_pod[pod_of(volume)].add(name)
+        if self._known.get(name) == _relevant(body):
             return
         query = {"fieldManager": _FIELD_MANAGER, "force": "true"}
         await self._kube.call("PATCH", path, query=query, body=body, content_type="application/apply-patch+yaml")
-        self._written[key] = body
+        self._known[name] = _relevant(body)
 
-    async def remove(self, namespace: str, name: str) -> None:
-        """Delete the status of a volume that is gone while its pod may be there; there being none is success."""
-        path = object_path(STATUSES, namespace, name)
+    async def _remove(self, name: Name, pod: Name) -> None:
+        path = object_path(STATUSES, *name)
         if path is not None:
             await self._kube.call("DELETE", path)
-        self._written.pop((namespace, name), None)
-
-    def forget(self, namespace: str, name: str) -> None:
-        """Its pod is gone, and so is the status, or will be."""
-        self._written.pop((namespace, name), None)
+        self._known.pop(name, None)
+        self._of_pod[pod].discard(name)
 
 
 def bounded(text: str, longest: int) -> str:
     """A name within its limit: the end of one that is too long gives way to a hash of the whole."""
     return text if len(text) <= longest else f"{text[: longest - 11].rstrip('-.')}-{_hash(text)}"
+
+
+def _relevant(told: Json) -> dict[str, Any]:
+    """What of a status must be as we would write it."""
+    metadata = told["metadata"]
+    return {
+        "node": (metadata.get("labels") or {}).get(NODE_LABEL, ""),
+        "secrets": str((metadata.get("annotations") or {}).get(SECRETS_ANNOTATION, "")),
+        "owners": [owner.get("uid") for owner in metadata.get("ownerReferences") or ()],
+        "status": told.get("status") or {},
+    }
 
 
 def _hash(text: str) -> str:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import NoReturn
 
 from prometheus_client import Counter
 
-from keyferry.errors import KeyferryError
+from keyferry.errors import KeyferryError, place
 from keyferry.events import RefreshFailed, VolumeEvent, VolumePublished, VolumeRefreshed
 from keyferry.kube import Json, Kube, object_path
 
@@ -24,6 +26,9 @@ _COMPONENT = "keyferry-syncer"
 _LONGEST = 1024  # bytes of a message (kubernetes, pkg/apis/core/validation/events.go)
 _REMEMBERED = 4096
 _AGAIN_SECONDS = 300.0  # until the same is told once more, as a higher count
+_MOST_WAITING = 1000
+_LONGEST_WAIT_SECONDS = 900.0  # for an API server that is away; older news is none
+_MOST_PODS = 20  # that are told of one Secret: its class always is, and a thousand pods are a thousand requests
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,21 +49,33 @@ class _Told:
     at: float
 
 
+@dataclass(frozen=True, slots=True)
+class _Text:
+    about: About
+    kind: str
+    reason: str
+    message: str
+
+
 class Reporter:
-    """Tells through the API server; failing to is logged and no more.
+    """Tells through the API server, beside the work and never in its way. `run` belongs into a task group.
 
     Args:
         kube: The API server.
         clock: Seconds, monotonic.
+        pause: Seconds between two tries while the API server is away.
     """
 
-    def __init__(self, kube: Kube, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, kube: Kube, clock: Callable[[], float] = time.monotonic, pause: float = 5.0) -> None:
         self._kube = kube
         self._clock = clock
-        self._told: OrderedDict[tuple[About, str, str], _Told] = OrderedDict()
+        self._pause = pause
+        self._told: OrderedDict[_Text, _Told] = OrderedDict()
+        self._waiting: dict[_Text, float] = {}  # since when, in the order in which they came
+        self._stirred = asyncio.Event()
 
-    async def tell(self, about: About, kind: str, reason: str, message: str) -> None:
-        """Record an Event, or count up the one that says the same.
+    def tell(self, about: About, kind: str, reason: str, message: str) -> None:
+        """Have an Event recorded soon, or the one that says the same counted up; never waits, never raises.
 
         Args:
             about: A pod or a class.
@@ -66,45 +83,67 @@ class Reporter:
             reason: CamelCase.
             message: For people; never a value.
         """
-        message = message.encode()[:_LONGEST].decode(errors="ignore")
-        key, now = (about, reason, message), self._clock()
-        told = self._told.get(key)
-        if told is not None and now - told.at < _AGAIN_SECONDS:
+        text = _Text(about, kind, reason, message.encode()[:_LONGEST].decode(errors="ignore"))
+        told, now = self._told.get(text), self._clock()
+        if text in self._waiting or (told is not None and now - told.at < _AGAIN_SECONDS):
             return
-        try:
-            if told is None or not await self._count(about.namespace, told):
-                told = await self._post(about, kind, reason, message)
-        except KeyferryError as error:
-            REPORTED.labels(reason, "failed").inc()
-            log.warning("event not recorded: %s", error.message, extra={"reason": reason})
+        if len(self._waiting) >= _MOST_WAITING:
+            REPORTED.labels(reason, "dropped").inc()
             return
-        REPORTED.labels(reason, "recorded").inc()
-        told.at = now
-        self._told[key] = told
-        self._told.move_to_end(key)
-        while len(self._told) > _REMEMBERED:
-            self._told.popitem(last=False)
+        self._waiting[text] = now
+        self._stirred.set()
 
-    async def tell_pods(self, volumes: Iterable[VolumePublished], kind: str, reason: str, message: str) -> None:
-        """The same to each pod of some volumes."""
-        for pod in {volume.pod for volume in volumes}:
-            await self.tell(About("v1", "Pod", pod.namespace, pod.name, pod.uid), kind, reason, message)
+    def tell_pods(self, volumes: Iterable[VolumePublished], kind: str, reason: str, message: str) -> None:
+        """The same to some pods of these volumes; to all of them if they are not many."""
+        pods = sorted({volume.pod for volume in volumes}, key=lambda pod: (pod.namespace, pod.name, pod.uid))
+        for pod in pods[:_MOST_PODS]:
+            self.tell(About("v1", "Pod", pod.namespace, pod.name, pod.uid), kind, reason, message)
 
-    async def rotation(self, event: VolumeEvent) -> None:
+    def rotation(self, event: VolumeEvent) -> None:
         """What a node has told of a volume, where a person should know it; reasons and texts are upstream's (1.5)."""
         if isinstance(event, VolumeRefreshed) and event.changed:
             text = f"successfully rotated mounted contents for {_of(event.volume)}"
-            await self.tell_pods([event.volume], NORMAL, "MountRotationComplete", text)
+            self.tell_pods([event.volume], NORMAL, "MountRotationComplete", text)
         elif isinstance(event, RefreshFailed):
             text = f"failed to rotate mounted contents for {_of(event.volume)}: {event.message}"
-            await self.tell_pods([event.volume], WARNING, "MountRotationFailed", text)
+            self.tell_pods([event.volume], WARNING, "MountRotationFailed", text)
         elif isinstance(event, VolumePublished) and event.left_out:
             text = f"{_of(event)}: the backend does not have optional objects: {', '.join(event.left_out)}"
-            await self.tell_pods([event], NORMAL, "OptionalObjectsMissing", text)
+            self.tell_pods([event], NORMAL, "OptionalObjectsMissing", text)
+
+    async def run(self) -> NoReturn:
+        """Record what waits, one after the other, until cancelled."""
+        while True:
+            while not self._waiting:
+                self._stirred.clear()
+                await self._stirred.wait()
+            text, since = next(iter(self._waiting.items()))
+            try:
+                await self._record(text)
+            except KeyferryError as error:
+                if error.retry_after is not None and self._clock() - since < _LONGEST_WAIT_SECONDS:
+                    await asyncio.sleep(self._pause)  # the API server is away, for the others as well
+                    continue
+                REPORTED.labels(text.reason, "failed").inc()
+                log.warning("event not recorded: %s", error.message, extra={"reason": text.reason})
+            except Exception as error:  # noqa: BLE001 - an Event that cannot be told must not silence the others
+                log.warning("event not recorded: a defect of ours: %s", place(error), extra={"reason": text.reason})
+            del self._waiting[text]
+
+    async def _record(self, text: _Text) -> None:
+        told = self._told.get(text)
+        if told is None or not await self._count(text.about.namespace, told):
+            told = await self._post(text.about, text.kind, text.reason, text.message)
+        REPORTED.labels(text.reason, "recorded").inc()
+        told.at = self._clock()
+        self._told[text] = told
+        self._told.move_to_end(text)
+        while len(self._told) > _REMEMBERED:
+            self._told.popitem(last=False)
 
     async def _post(self, about: About, kind: str, reason: str, message: str) -> _Told:
         now = _rfc3339()
-        name = f"{about.name[:200]}.{time.time_ns():x}"
+        name = f"{about.name[:200].rstrip('-.')}.{time.time_ns():x}"
         body: Json = {
             "metadata": {"name": name, "namespace": about.namespace},
             "involvedObject": {

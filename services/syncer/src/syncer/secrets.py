@@ -1,14 +1,16 @@
 """Writes Secrets: by server-side apply, only on change, and never into what somebody else made.
 
-We may not read Secrets. What must be known of one that is there already, a dry run of the same apply tells: who owns
+We may not read Secrets. What must be known of one that is there already, a dry run of an empty apply tells: who owns
 which of its fields (Kubernetes, "Server-Side Apply"). Its values are in that answer too, and are not looked at.
 """
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 from keyferry.kube import Json, Kube, Rejected, object_path
@@ -17,23 +19,59 @@ from syncer.desired import MANAGED_LABEL, Desired, SyncRefused
 
 FIELD_MANAGER = "keyferry"
 SECRETS = "/api/v1/secrets"
+_LOOK_MANAGER = "keyferry-look"  # an apply of ours without values would seem to give them up
+_APPLY = "application/apply-patch+yaml"
+_LABEL = f"f:{MANAGED_LABEL}"
 _CONFLICT, _INVALID = 409, 422
+_CONFLICT_SECONDS = 1.0
+_BELIEVED_SECONDS = 300.0  # after which what we wrote is looked at again: others may have changed or deleted it
+
+
+class Outcome(Enum):
+    """What came of a write, as far as a person cares."""
+
+    SAME = "same"
+    CREATED = "created"
+    CHANGED = "changed"
 
 
 @dataclass(frozen=True, slots=True)
 class _Written:
     digest: str
     owners: frozenset[Owner]
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    version: str
+    uid: str
+    ours: bool
+    makers: tuple[str, ...]
+    handed_over: bool
 
 
 class Secrets:
-    """The Secrets of the cluster that are ours, as far as this run has written them."""
+    """The Secrets of the cluster that are ours, as far as this run has written them.
 
-    def __init__(self, kube: Kube) -> None:
+    Args:
+        kube: The API server.
+        clock: Seconds, monotonic.
+    """
+
+    def __init__(self, kube: Kube, clock: Callable[[], float] = time.monotonic) -> None:
         self._kube = kube
+        self._clock = clock
         self._written: dict[tuple[str, str], _Written] = {}
 
-    async def write(self, namespace: str, desired: Desired, owners: Sequence[Owner]) -> bool:
+    def __len__(self) -> int:
+        return len(self._written)
+
+    def knows(self, namespace: str, name: str) -> bool:
+        """Whether this run has written it."""
+        return (namespace, name) in self._written
+
+    async def write(self, namespace: str, desired: Desired, owners: Sequence[Owner]) -> Outcome:
         """Have a Secret be as desired.
 
         Args:
@@ -42,89 +80,114 @@ class Secrets:
             owners: With the last of whom it goes; the API server's collector sees to that.
 
         Returns:
-            Whether its type, labels, annotations or values are others than this run has written before.
+            Whether it was made, or its type, labels, annotations or values changed; other owners alone are no change.
 
         Raises:
             SyncRefused: it cannot be; the text says what to change.
-            AccessDenied, KubernetesUnavailable: it may not be, or not now.
+            AccessDenied, KubernetesUnavailable, Rejected: it may not be, or not now.
         """
-        key, wanted = (namespace, desired.name), _Written(desired.digest(), frozenset(owners))
+        key, wanted = (namespace, desired.name), _Written(desired.digest(), frozenset(owners), self._clock())
         before = self._written.get(key)
-        if before == wanted:
-            return False
-        path = object_path(SECRETS, namespace, desired.name)
-        if path is None:
-            raise SyncRefused(f"secret {desired.name}: no object can have such a name")
+        same = before is not None and (before.digest, before.owners) == (wanted.digest, wanted.owners)
+        if before and same and wanted.at - before.at < _BELIEVED_SECONDS:
+            return Outcome.SAME
         body = _manifest(namespace, desired, owners)
-        if before is None:
-            version = await self._look(path, body, desired.name)
-            if version:  # what was looked at is what is written to
-                body["metadata"]["resourceVersion"] = version
-        await self._apply(path, body, desired.name)
+        found = await self._look(namespace, desired.name)
+        if found is not None:
+            _check_ours(found, desired.name)
+            body["metadata"]["resourceVersion"] = found.version  # what was looked at is what is written to
+        applied = await self._apply(namespace, desired.name, body)
         self._written[key] = wanted
-        return before is None or before.digest != wanted.digest
+        if found is None:
+            return Outcome.CREATED
+        untouched = applied["metadata"]["resourceVersion"] == found.version
+        return Outcome.SAME if untouched or (before and before.digest == wanted.digest) else Outcome.CHANGED
 
-    async def remove(self, namespace: str, name: str) -> None:
-        """Delete a Secret that a class asks for no longer, if it is one of ours; there being none is success."""
+    async def remove(self, namespace: str, name: str) -> bool:
+        """Delete a Secret that is wanted no longer, if it is one of ours; there being none is no error.
+
+        Returns:
+            Whether one was deleted.
+
+        Raises:
+            AccessDenied, KubernetesUnavailable, Rejected: it may not be, or not now.
+        """
         path = object_path(SECRETS, namespace, name)
-        if path is None:
-            return
-        about = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "namespace": namespace}}
-        # In another's name: an apply of ours without values would seem to give them up.
-        query = {**_query(dry_run=True), "fieldManager": f"{FIELD_MANAGER}-look"}
-        found = await self._kube.call("PATCH", path, query=query, body=about, content_type=_APPLY)
-        metadata = (found or {}).get("metadata") or {}
-        ours = FIELD_MANAGER in {entry.get("manager") for entry in _owning(metadata, "f:data")}
-        if ours and metadata.get("resourceVersion"):
-            preconditions = {"uid": metadata["uid"]}
-            await self._kube.call("DELETE", path, body={"preconditions": preconditions})
+        found = await self._look(namespace, name) if path else None
+        deleted = False
+        if path and found and found.ours:
+            preconditions = {"uid": found.uid, "resourceVersion": found.version}
+            deleted = await self._call("DELETE", path, body={"preconditions": preconditions}) is not None
         self.forget(namespace, name)
+        return deleted
 
     def forget(self, namespace: str, name: str) -> None:
         """Look again, and write again, the next time."""
         self._written.pop((namespace, name), None)
 
-    def forget_all(self) -> None:
-        """As `forget`, of all: somebody may have changed or deleted what we wrote."""
-        self._written.clear()
-
-    async def _look(self, path: str, body: Json, name: str) -> str:
-        """The version of the Secret that is there; empty if there is none.
-
-        Raises:
-            SyncRefused: it is not ours.
-        """
-        found = await self._apply(path, body, name, dry_run=True)
-        metadata = found.get("metadata") or {}
+    async def _look(self, namespace: str, name: str) -> _Found | None:
+        """What there is under a name, without a look at its values."""
+        body: Json = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "namespace": namespace}}
+        path = _path(namespace, name)
+        query = {"fieldManager": _LOOK_MANAGER, "dryRun": "All"}
+        answer = await self._call("PATCH", path, query=query, body=body, content_type=_APPLY)
+        if answer is None:
+            raise SyncRefused(f"secret {name}: there is no namespace {namespace} any more")
+        metadata: Json = answer.get("metadata") or {}
         if not metadata.get("resourceVersion"):
-            return ""
-        others = sorted({str(e.get("manager")) for e in _owning(metadata, "f:data") if e["manager"] != FIELD_MANAGER})
+            return None  # the dry run would have made it
+        makers = {str(entry.get("manager")) for entry in _owning(metadata, "f:data")}
         labelling = {str(entry.get("manager")) for entry in _owning(metadata, "f:metadata", "f:labels", _LABEL)}
-        if others and not labelling & set(others):
-            raise SyncRefused(
-                f"secret {name} is there already and was made by {', '.join(others)}: nothing is merged into it; "
-                "delete it, or use another secretName"
-            )
-        return str(metadata["resourceVersion"])
+        return _Found(
+            version=str(metadata["resourceVersion"]),
+            uid=str(metadata.get("uid")),
+            ours=FIELD_MANAGER in makers,
+            makers=tuple(sorted(makers)),
+            handed_over=bool(makers & labelling),
+        )
 
-    async def _apply(self, path: str, body: Json, name: str, *, dry_run: bool = False) -> Json:
+    async def _apply(self, namespace: str, name: str, body: Json) -> Json:
+        # Force: the fields of a Secret that upstream's driver made are still its own after a migration.
+        query = {"fieldManager": FIELD_MANAGER, "force": "true"}
         try:
-            found = await self._kube.call("PATCH", path, query=_query(dry_run=dry_run), body=body, content_type=_APPLY)
+            path = _path(namespace, name)
+            found = await self._call("PATCH", path, query=query, body=body, content_type=_APPLY)
         except Rejected as error:
-            self._written.pop((body["metadata"]["namespace"], name), None)
+            if error.status == _CONFLICT:
+                raise
             raise _explained(error, name) from None
         if found is None:
-            raise SyncRefused(f"secret {name}: there is no namespace {body['metadata']['namespace']} any more")
+            raise SyncRefused(f"secret {name}: there is no namespace {namespace} any more")
         return found
 
+    async def _call(self, method: str, path: str, **about: Any) -> Json | None:
+        try:
+            return await self._kube.call(method, path, **about)
+        except Rejected as error:
+            if error.status == _CONFLICT:
+                error.retry_after = _CONFLICT_SECONDS  # it has changed since we looked
+            raise
 
-_APPLY = "application/apply-patch+yaml"
-_LABEL = f"f:{MANAGED_LABEL}"
+
+def _path(namespace: str, name: str) -> str:
+    path = object_path(SECRETS, namespace, name)
+    if path is None:
+        raise SyncRefused(f"secret {name}: no object can have such a name")
+    return path
 
 
-def _query(*, dry_run: bool) -> dict[str, str]:
-    # Force: the fields of a Secret that upstream's driver made are still its own after a migration.
-    return {"fieldManager": FIELD_MANAGER, "force": "true", **({"dryRun": "All"} if dry_run else {})}
+def _check_ours(found: _Found, name: str) -> None:
+    """A Secret is ours if we wrote values of it, or if those who did labelled it for our kind (a migration).
+
+    Raises:
+        SyncRefused: it is not.
+    """
+    if not found.ours and not found.handed_over:
+        who = ", ".join(found.makers) or "somebody who gave it no values"
+        raise SyncRefused(
+            f"secret {name} is there already and was made by {who}: nothing is merged into it; "
+            "delete it, or use another secretName"
+        )
 
 
 def _manifest(namespace: str, desired: Desired, owners: Sequence[Owner]) -> Json:
@@ -153,9 +216,7 @@ def _owning(metadata: Json, *path: str) -> Iterator[dict[str, Any]]:
             yield entry
 
 
-def _explained(error: Rejected, name: str) -> Exception:
-    if error.status == _CONFLICT:
-        return error
+def _explained(error: Rejected, name: str) -> SyncRefused:
     if error.status == _INVALID and "type" in error.fields:
         return SyncRefused(
             f"secret {name} has another type, which cannot be changed: delete it, or use another secretName"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from keyferry.service import ServiceSettings
-from keyferry.settings import flag, setting
+from keyferry.settings import duration, flag, setting
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,4 +24,10 @@ class Settings(ServiceSettings):
         "write the Kubernetes Secrets that classes ask for (secretObjects); statuses and Events are written anyhow",
         default=True,
         parse=flag,
+    )
+    lease: float = setting(
+        "KEYFERRY_LEASE_DURATION",
+        "how long a syncer that was killed is waited for before another takes its place",
+        default=15.0,
+        parse=duration,
     )

@@ -29,6 +29,7 @@ _BLOCK = re.compile(
     rb"-----BEGIN (?P<label>[A-Z0-9 ]{1,64})-----\r?\n(?P<body>[^-]*?)-----END (?P=label)-----\r?\n?", re.ASCII
 )
 _PRIVATE = (b"PRIVATE KEY", b"RSA PRIVATE KEY", b"EC PRIVATE KEY")
+_OLD_ENCRYPTED = b"Proc-Type: 4,ENCRYPTED"  # RFC 1421; its header lines keep such a block from being taken for one
 _LARGEST = 1024 * 1024  # bytes; no Secret holds more
 
 
@@ -50,9 +51,9 @@ def part(key: str, contents: bytes) -> bytes:
     if len(contents) > _LARGEST:
         raise TlsError(f"{len(contents)} bytes are no certificate")
     blocks = [(match["label"], match[0]) for match in _BLOCK.finditer(contents)]
-    if not blocks:
+    if not blocks and _OLD_ENCRYPTED not in contents:
         blocks = _pkcs12(contents)
-    return _key(blocks) if key == KEY else _certificates(blocks, key)
+    return _key(blocks, contents) if key == KEY else _certificates(blocks, key)
 
 
 def _certificates(blocks: Sequence[tuple[bytes, bytes]], key: str) -> bytes:
@@ -65,9 +66,9 @@ def _certificates(blocks: Sequence[tuple[bytes, bytes]], key: str) -> bytes:
     raise TlsError(f"has no CERTIFICATE block, for {key}: name an object that holds a certificate")
 
 
-def _key(blocks: Sequence[tuple[bytes, bytes]]) -> bytes:
+def _key(blocks: Sequence[tuple[bytes, bytes]], contents: bytes) -> bytes:
     private = [block for label, block in blocks if label in _PRIVATE]
-    if any(label == b"ENCRYPTED PRIVATE KEY" for label, _ in blocks):
+    if any(label == b"ENCRYPTED PRIVATE KEY" for label, _ in blocks) or _OLD_ENCRYPTED in contents:
         raise TlsError("has an encrypted private key: store it without a password")
     if not private:
         raise TlsError("has no PRIVATE KEY block: name an object that holds the key too (Azure: objectType secret)")

@@ -4,11 +4,22 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 from keyferry.events import RefreshFailed, VolumeEvent, VolumePublished, VolumeRefreshed, VolumeUnpublished
 
 Name = tuple[str, str]
-"""Namespace, and a name in it: a class's, a pod's, or a content key."""
+"""Namespace, and a name in it: a class's, a pod's, a Secret's, or a content key."""
+
+_REMEMBERED_ENDS = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What an event has changed; both None where it told nothing new."""
+
+    before: VolumePublished | None = None
+    after: VolumePublished | None = None
 
 
 class Volumes:
@@ -16,31 +27,38 @@ class Volumes:
 
     def __init__(self) -> None:
         self._known: dict[str, VolumePublished] = {}
+        self._told_us: dict[str, int] = {}
+        self._ended_us: dict[str, int] = {}
         self._of_class = _Index(class_of)
-        self._of_pod = _Index(lambda volume: (volume.pod.namespace, volume.pod.name))
+        self._of_pod = _Index(pod_of)
         self._of_content = _Index(lambda volume: (volume.pod.namespace, volume.content_key))
 
     def __len__(self) -> int:
         return len(self._known)
 
-    def take(self, event: VolumeEvent) -> VolumePublished | None:
+    def take(self, event: VolumeEvent, told_us: int) -> Change:
         """Learn of an event.
 
-        Returns:
-            The volume before it; None where there was none. Events may come twice and, after a reconnection, late: what
-            is older than what is known changes nothing.
+        Args:
+            event: What a node told.
+            told_us: When the stream took it, Unix microseconds: events are worked off side by side, and read again from
+                the stream while newer ones come in, so that an older one may follow a newer one; it changes nothing.
         """
+        volume_id = id_of(event)
+        if told_us < max(self._told_us.get(volume_id, 0), self._ended_us.get(volume_id, 0)):
+            return Change()
+        before = self._drop(volume_id)
         if isinstance(event, VolumeUnpublished):
-            return self._drop(event.volume_id)
-        volume = event.volume if isinstance(event, VolumeRefreshed | RefreshFailed) else event
-        before = self._known.get(volume.volume_id)
-        if before is not None and before.fetched_at_ms > volume.fetched_at_ms:
-            return before
-        self._drop(volume.volume_id)
-        self._known[volume.volume_id] = volume
+            self._ended_us[volume_id] = told_us
+            if len(self._ended_us) > _REMEMBERED_ENDS:
+                del self._ended_us[next(iter(self._ended_us))]
+            return Change(before)
+        after = event.volume if isinstance(event, VolumeRefreshed | RefreshFailed) else event
+        self._ended_us.pop(volume_id, None)
+        self._known[volume_id], self._told_us[volume_id] = after, told_us
         for index in (self._of_class, self._of_pod, self._of_content):
-            index.add(volume)
-        return before
+            index.add(after)
+        return Change(before, after)
 
     def ids(self) -> set[str]:
         """Those of all volumes, as of now."""
@@ -73,6 +91,7 @@ class Volumes:
 
     def _drop(self, volume_id: str) -> VolumePublished | None:
         volume = self._known.pop(volume_id, None)
+        self._told_us.pop(volume_id, None)
         if volume is not None:
             for index in (self._of_class, self._of_pod, self._of_content):
                 index.discard(volume)
@@ -99,6 +118,21 @@ class _Index:
             del self._ids[name]
 
 
+def id_of(event: VolumeEvent) -> str:
+    """The id of the volume that an event is about."""
+    return event.volume.volume_id if isinstance(event, VolumeRefreshed | RefreshFailed) else event.volume_id
+
+
+def node_of(event: VolumeEvent) -> str:
+    """The node that an event is of."""
+    return event.volume.node if isinstance(event, VolumeRefreshed | RefreshFailed) else event.node
+
+
 def class_of(volume: VolumePublished) -> Name:
     """Namespace and name of the class that a volume mounts."""
     return volume.pod.namespace, volume.secret_provider_class
+
+
+def pod_of(volume: VolumePublished) -> Name:
+    """Namespace and name of the pod that a volume is for."""
+    return volume.pod.namespace, volume.pod.name
