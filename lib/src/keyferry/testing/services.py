@@ -161,3 +161,40 @@ def rotator(
     log, ready = directory / f"rotator-{port}.log", answers(f"{http}/readyz")
     with server([python, "-m", "rotator"], name="rotator", log=log, ready=ready, env=settings) as process:
         yield Service(process, http)
+
+
+@contextmanager
+def syncer(
+    directory: Path,
+    *,
+    nats_url: str,
+    keys_dir: Path,
+    kubeconfig: Path,
+    env: Mapping[str, str] | None = None,
+    python: str = sys.executable,
+) -> Iterator[Service]:
+    """Run a syncer for the length of a ``with`` block. Parameters as for `fetcher`.
+
+    Args:
+        directory: Holds its log.
+        nats_url: The bus.
+        keys_dir: Made by `prepare`.
+        kubeconfig: Of the Kubernetes API.
+        env: More settings.
+        python: The interpreter of the environment that it runs from.
+
+    Raises:
+        ServerError: it does not become ready; the message shows its log.
+    """
+    port = free_port()
+    settings = {
+        "KEYFERRY_NATS_URL": nats_url,
+        "KEYFERRY_KEYS_DIR": str(keys_dir),
+        "KEYFERRY_KUBECONFIG": str(kubeconfig),
+        "KEYFERRY_HTTP_ADDRESS": f"127.0.0.1:{port}",
+        **(env or {}),
+    }
+    http = f"http://127.0.0.1:{port}"
+    log, ready = directory / f"syncer-{port}.log", answers(f"{http}/readyz")
+    with server([python, "-m", "syncer"], name="syncer", log=log, ready=ready, env=settings) as process:
+        yield Service(process, http)

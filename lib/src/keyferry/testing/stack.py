@@ -75,14 +75,20 @@ class Stack:
 
     @contextmanager
     def fetcher(self, **env: str) -> Iterator[services.Service]:
-        """A fetcher that reaches all of it."""
+        """A fetcher that reaches all of it, and shares with the others what it fetches."""
         with services.fetcher(
             self.directory,
             nats_url=self.nats.url,
             keys_dir=self.keys_dir,
             kubeconfig=self.kube.kubeconfig,
-            env={"AWS_ENDPOINT_URL": self.aws.endpoint_url, **env},
+            env={"AWS_ENDPOINT_URL": self.aws.endpoint_url, "KEYFERRY_REDIS_URL": self.valkey.url, **env},
         ) as running:
+            yield running
+
+    @contextmanager
+    def rotator(self, **env: str) -> Iterator[services.Service]:
+        """A rotator; its schedule has one place in a Valkey, which no other bus may share."""
+        with services.rotator(self.directory, nats_url=self.nats.url, redis_url=self.valkey.url, env=env) as running:
             yield running
 
     @contextmanager
@@ -90,6 +96,18 @@ class Stack:
         """A node-driver on a node of this name."""
         with services.node_driver(
             self.directory, nats_url=self.nats.url, keys_dir=self.keys_dir, node=node, env=env
+        ) as running:
+            yield running
+
+    @contextmanager
+    def syncer(self, **env: str) -> Iterator[services.Service]:
+        """A syncer."""
+        with services.syncer(
+            self.directory,
+            nats_url=self.nats.url,
+            keys_dir=self.keys_dir,
+            kubeconfig=self.kube.kubeconfig,
+            env=env,
         ) as running:
             yield running
 
