@@ -39,6 +39,16 @@ async def test_a_claim_runs_out(desk: Desk) -> None:
     assert (taken.lost, [names(claim) for claim in taken.claims]) == (1, [["a"]])
 
 
+async def test_a_claim_that_ran_out_does_not_count_as_a_hint(desk: Desk) -> None:
+    """A volume that has been told in vain, and now was not told at all, does not wait for its next turn."""
+    await desk.publish(volume("a", rotation_ms=0))
+    await due(desk)
+    await desk.run_until(desk.now + 31 * SECOND, step=100)
+    assert len(await desk.take(settle=False)) == 1
+    desk.now += 5 * SECOND
+    assert [names(claim) for claim in await desk.take()] == [["a"]]
+
+
 async def test_a_claim_that_ran_out_settles_nothing(desk: Desk) -> None:
     """A rotator that wakes up late does not speak for the one that took over."""
     await desk.publish(volume("a"))

@@ -10,7 +10,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 
 from keyferry.bus import Bus, Stored
-from keyferry.errors import KeyferryError, UntrustedMessage
+from keyferry.errors import KeyferryError, StoreUnavailable, UntrustedMessage
 from keyferry.streams import SCHEDULE_VOLUMES
 from rotator import metrics
 from rotator.schedule import Schedule
@@ -115,7 +115,8 @@ class Rebuild:
             if len(batch) == _AT_ONCE:
                 volumes += await self._tell(batch)
                 batch.clear()
-                await self._schedule.lock(token, hold_ms=_LOCK_MS)
+                if not await self._schedule.hold(token, hold_ms=_LOCK_MS):
+                    raise StoreUnavailable("the schedule was lost while it was being made: it is made again")
         return volumes + await self._tell(batch)
 
     async def _tell(self, batch: list[Stored]) -> int:

@@ -187,9 +187,12 @@ class Schedule:
             await self._store.call("DEL", f"{self._prefix}built")
 
     async def lock(self, token: str, *, hold_ms: int) -> bool:
-        """Whether it is us who makes the schedule; asked again, it holds the lock for longer."""
-        if await self._store.call("SET", f"{self._prefix}lock", token, "NX", "PX", hold_ms):
-            return True
+        """Whether it is us who makes the schedule, for so long."""
+        taken = await self._store.call("SET", f"{self._prefix}lock", token, "NX", "PX", hold_ms)
+        return bool(taken) or await self.hold(token, hold_ms=hold_ms)
+
+    async def hold(self, token: str, *, hold_ms: int) -> bool:
+        """Keep the lock for longer; false if it has been lost, and with it maybe all that was told since."""
         holder = await self._store.call("GET", f"{self._prefix}lock")
         return holder == token.encode() and bool(await self._store.call("PEXPIRE", f"{self._prefix}lock", hold_ms))
 
