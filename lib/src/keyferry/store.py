@@ -24,6 +24,7 @@ from redis.exceptions import NoScriptError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from keyferry.errors import StoreUnavailable
+from keyferry.pipes import Pipes
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +34,7 @@ FAILURES = Counter("keyferry_store_failures_total", "Calls to Redis that failed,
 CALL_SECONDS = 1.0  # a content of 4 MiB passes in a tenth of it
 PROBE_SECONDS = 1.0  # between two probes of a server that is away
 _QUIET_SECONDS = 5.0  # between two probes of a server that is well: the gauge must not need traffic to be true
-_CONNECTIONS = 32
+_CONNECTIONS = 4
 _SCHEMES = ("redis", "rediss")
 _GONE = (RedisConnectionError, RedisTimeoutError, TimeoutError, OSError)
 
@@ -63,11 +64,10 @@ def store_url(text: str) -> str:
 
 
 class Store:
-    """A connection to Redis; made by `connect_store`. Without a client it is a store that is always away."""
+    """A connection to Redis; made by `connect_store`. Without pipes it is a store that is always away."""
 
-    def __init__(self, client: redis.Redis | None) -> None:
-        self._client = client
-        self._slots = asyncio.Semaphore(_CONNECTIONS)
+    def __init__(self, pipes: Pipes | None) -> None:
+        self._pipes = pipes
         self._answers = False
         self._trouble = asyncio.Event()
         self._said = ""
@@ -75,7 +75,7 @@ class Store:
     @property
     def exists(self) -> bool:
         """Whether there is a server at all, well or not."""
-        return self._client is not None
+        return self._pipes is not None
 
     @property
     def is_connected(self) -> bool:
@@ -123,7 +123,7 @@ class Store:
 
     async def probe(self) -> None:
         """Find out whether the server answers."""
-        if self._client is None:
+        if self._pipes is None:
             return
         with suppress(StoreUnavailable):
             await self._within("PING")
@@ -137,26 +137,22 @@ class Store:
     async def _tried(self, *command: Argument) -> Any:
         if not self._answers:
             raise _away()
-        async with self._slots:
-            if not self._answers:  # it went away while we waited for a connection
-                raise _away()
-            return await self._within(*command)
+        return await self._within(*command)
 
     async def _within(self, *command: Argument) -> Any:
-        assert self._client is not None  # noqa: S101 - without one, nothing has ever answered
+        assert self._pipes is not None  # noqa: S101 - without them, nothing has ever answered
         try:
-            async with asyncio.timeout(CALL_SECONDS):
-                return await self._client.execute_command(*command)  # type: ignore[no-untyped-call]
+            return await self._pipes.run(command)
         except NoScriptError:
             raise
         except _GONE as error:
-            raise await self._lost(error) from None
+            raise self._lost(error) from None
         except ResponseError as error:
             raise self._refused(_code(error)) from None
         except RedisError as error:
             raise self._refused(type(error).__name__) from None
 
-    async def _lost(self, error: Exception) -> StoreUnavailable:
+    def _lost(self, error: Exception) -> StoreUnavailable:
         name = type(error).__name__
         FAILURES.labels(name).inc()
         self._answers = False
@@ -165,9 +161,6 @@ class Store:
         if name != self._said:  # an outage is one line, not one a second
             log.warning("Redis does not answer (%s); going on without it", name)
         self._said = name
-        if self._client is not None:
-            # Connections that were idle are as dead; without this, each would fail once more when the server is back.
-            await self._client.connection_pool.disconnect(inuse_connections=False)
         return _away()
 
     def _refused(self, code: str) -> StoreUnavailable:
@@ -191,17 +184,16 @@ async def connect_store(url: str, *, name: str) -> AsyncIterator[Store]:
         return
     pool = redis.ConnectionPool.from_url(
         url,
-        max_connections=_CONNECTIONS + 1,  # one for the probe
+        max_connections=_CONNECTIONS,
         client_name=f"keyferry-{name}",
         protocol=2,
         driver_info=None,  # one round trip less for each connection
         retry=Retry(NoBackoff(), 0),
         socket_connect_timeout=CALL_SECONDS,
-        socket_timeout=None,  # asyncio.timeout is over everything
+        socket_timeout=None,  # the pipes have their own
     )
-    client = redis.Redis(connection_pool=pool)
-    client.response_callbacks.clear()  # what the server said, not what the library makes of it
-    store = Store(client)
+    pipes = Pipes(pool, count=_CONNECTIONS, seconds=CALL_SECONDS)
+    store = Store(pipes)
     await store.probe()
     watching = asyncio.create_task(store.watch())
     try:
@@ -211,7 +203,7 @@ async def connect_store(url: str, *, name: str) -> AsyncIterator[Store]:
         with suppress(asyncio.CancelledError):
             await watching
         CONNECTED.set(0)
-        await client.aclose()
+        await pipes.close()
         await pool.disconnect()
 
 

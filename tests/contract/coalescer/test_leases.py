@@ -138,7 +138,7 @@ async def test_a_lease_lives_without_redis_too(
     assert password(await three[0].coalescer.get(KEY, 0, asking)) == "1"
     assert password(await three[0].coalescer.get(KEY, now_ms() + 61_000, asking)) == "1"
     provider = Revoking()
-    object.__setattr__(three[0].store, "_client", None)
+    object.__setattr__(three[0].store, "_pipes", None)
     await end(three[0], provider, now_ms() + 100_000)
     assert len(provider.revoked) == 1
 

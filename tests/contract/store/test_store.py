@@ -171,3 +171,24 @@ def test_a_url_with_tls_and_a_user_is_taken() -> None:
     url = "rediss://user:password@redis.example:6380/3"
 
     assert store_url(url) == url
+
+
+async def test_answers_are_their_callers_own(store: Store) -> None:
+    """However many commands share a connection, each gets its own answer, an error of another's included."""
+    mixed = [("SET", f"k{n}", n) if n % 3 else ("LPUSH", "k1", "x") for n in range(300)]
+    await store.call("SET", "k1", "a string")
+    answers = await asyncio.gather(*(store.call(*command) for command in mixed), return_exceptions=True)
+    values = await asyncio.gather(*(store.call("GET", f"k{n}") for n in range(300)))
+
+    assert [isinstance(answer, StoreUnavailable) for answer in answers] == [n % 3 == 0 for n in range(300)]
+    assert values == [str(n).encode() if n % 3 else None for n in range(300)]
+    assert store.is_connected
+
+
+async def test_large_values_pass_beside_small_ones(store: Store) -> None:
+    """Contents of 4 MiB, many at once, are no outage."""
+    large = [b"%d" % n * 2_000_000 for n in range(10)]
+    await asyncio.gather(*(store.call("SET", f"k{n}", value) for n, value in enumerate(large)))
+
+    assert await asyncio.gather(*(store.call("GET", f"k{n % 10}") for n in range(40))) == large * 4
+    assert store.is_connected

@@ -98,7 +98,8 @@ class Asking:
                 asyncio.timeout(2 * calling.seconds),
                 calling.turns.take(spending.backend, namespace=self.spc.namespace, mount=spending.mount),
             ):
-                await asyncio.sleep(grant.wait)
+                if grant.wait:
+                    await asyncio.sleep(grant.wait)
                 yield
         except TimeoutError:
             raise ProviderUnavailable(

@@ -109,18 +109,23 @@ class Claims:
     @asynccontextmanager
     async def _holding(self, claim: Claim) -> AsyncIterator[None]:
         """Extends the lock while the backend takes its time: its life is that of a killed fetcher's, not of a fetch."""
-        extending = asyncio.create_task(self._extend(claim))
+        extending: list[asyncio.Task[None]] = []
+        loop = asyncio.get_running_loop()
+        # Most fetches end before: a timer costs them less than a task.
+        timer = loop.call_later(EXTEND_SECONDS, lambda: extending.append(loop.create_task(self._extend(claim))))
         try:
             yield
         finally:
-            extending.cancel()
+            timer.cancel()
+            for task in extending:
+                task.cancel()
 
     async def _extend(self, claim: Claim) -> None:
         held = True
         while held:
-            await asyncio.sleep(EXTEND_SECONDS)
             with suppress(StoreUnavailable):
                 held = await self.shared.extend(claim.content_key, claim.token)
+            await asyncio.sleep(EXTEND_SECONDS)
 
 
 def _behind(claim: Claim, busy: Busy) -> Claim:
