@@ -130,11 +130,12 @@ class ClassSync:
         self._missed.pop(turn.name, None)
         twice, failed = taken_twice(turn.known.objects), list[KeyferryError]()
         for wanted in turn.known.objects:
-            failure = "SecretRotationFailed" if secrets.knows(turn.name[0], wanted.name) else "FailedToCreateSecret"
+            failure = "FailedToCreateSecret"
             try:
                 if wanted.place in twice:
                     raise SyncRefused(twice[wanted.place])
                 self._check_maker(turn.name, wanted)
+                failure = "SecretRotationFailed" if secrets.knows(turn.name[0], wanted.name) else failure
                 await self._write(secrets, turn, build(wanted, handed.files))
             except SyncRefused as refused:
                 REFUSED.inc()
