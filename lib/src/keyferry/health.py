@@ -12,7 +12,7 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, disable_created_metrics, exposition
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, Gauge, disable_created_metrics, exposition
 from prometheus_client.openmetrics import exposition as openmetrics
 
 from keyferry.errors import place
@@ -20,6 +20,8 @@ from keyferry.errors import place
 log = logging.getLogger(__name__)
 
 _CLIENT_SECONDS = 10.0  # whoever connects and says nothing does not keep a thread for ever
+
+READY = Gauge("keyferry_ready", "1 while /readyz would say ok.")
 
 disable_created_metrics()  # type: ignore[no-untyped-call] # twice the series, and no dashboard asks for them
 
@@ -122,6 +124,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._answer(404, "try /healthz, /readyz or /metrics")
 
     def _metrics(self) -> None:
+        READY.set(not self.ready())
         # Exemplars, the way from a histogram to a trace, exist only in the OpenMetrics format.
         if "application/openmetrics-text" in self.headers.get("Accept", ""):
             text = openmetrics.generate_latest(REGISTRY).decode()  # type: ignore[no-untyped-call] # untyped upstream

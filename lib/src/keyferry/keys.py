@@ -17,17 +17,25 @@ import secrets
 import stat
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from prometheus_client import Gauge
 
 from keyferry.errors import UntrustedMessage
 from keyferry.sealing import OpeningKey, Recipient, Sealed, SigningKey, VerifyingKey
 
 log = logging.getLogger(__name__)
+
+# All sets are rotated together: who shows another time than the rest has not read the newest keys.
+NEWEST = Gauge(
+    "keyferry_keys_newest_timestamp_seconds",
+    "From when on the newest keys of a key file are used, as this process has it.",
+    ["file"],
+)
 
 PUBLIC, FETCHER, SYNCER = "public.json", "fetcher.json", "syncer.json"
 ACTIVATION_DELAY = 600.0  # seconds; kubelet brings a changed ConfigMap or Secret to its pods within about two minutes
@@ -161,7 +169,7 @@ def _keys(document: dict[str, Any], name: str, half: str, build: Callable[[str, 
     return Keys(tuple(entries))
 
 
-T = TypeVar("T")
+T = TypeVar("T", bound=PublicKeys | FetcherKeys | SyncerKeys)
 
 
 class KeyFile(Generic[T]):
@@ -176,6 +184,8 @@ class KeyFile(Generic[T]):
         self._private = private
         self._seen: tuple[int, int, int] | None = None
         self._keys = self._read()
+        # At each scrape: whoever has nothing to do reads no keys, and is not to blame for it.
+        NEWEST.labels(path.name).set_function(lambda: _newest(self.keys))
 
     @classmethod
     def public(cls, directory: Path) -> KeyFile[PublicKeys]:
@@ -217,6 +227,11 @@ class KeyFile(Generic[T]):
             raise KeyFileError(f"{self._path}: {error.strerror}: make it with `keyferry keys create`") from None
         except (ValueError, KeyError, TypeError, UntrustedMessage) as error:
             raise KeyFileError(f"{self._path} is no key file ({type(error).__name__})") from None
+
+
+def _newest(keys: PublicKeys | FetcherKeys | SyncerKeys) -> float:
+    sets = (getattr(keys, each.name) for each in fields(keys))
+    return max(active_from for each in sets if isinstance(each, Keys) for _, active_from, _ in each.entries)
 
 
 def _fingerprint(state: os.stat_result) -> tuple[int, int, int]:

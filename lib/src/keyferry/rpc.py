@@ -169,19 +169,19 @@ async def _answer(full_name: str, method: Method, request: Any, deadline: float,
     service, _, name = full_name.rpartition("/")
     attributes = {"rpc.system": "grpc", "rpc.service": service, "rpc.method": name}
     code = "CANCELLED"
-    try:
-        with telemetry.span(full_name, telemetry.Kind.SERVER, attributes, parent=telemetry.extract(headers)):
-            try:
-                response = await method(request, deadline)
-            except KeyferryError as error:
-                code = error.code
-                raise
-            except Exception as error:  # noqa: BLE001 - translated: this is the edge
-                code = "INTERNAL"
-                log.error("%s met a defect: %s", name, place(error))  # noqa: TRY400 - its text may quote a secret
-                raise InternalError(f"the driver met a defect of its own ({place(error)}): see its log") from None
+    with telemetry.span(full_name, telemetry.Kind.SERVER, attributes, parent=telemetry.extract(headers)):
+        try:
+            response = await method(request, deadline)
+        except KeyferryError as error:
+            code = error.code
+            raise
+        except Exception as error:  # noqa: BLE001 - translated: this is the edge
+            code = "INTERNAL"
+            log.error("%s met a defect: %s", name, place(error))  # noqa: TRY400 - its text may quote a secret
+            raise InternalError(f"the driver met a defect of its own ({place(error)}): see its log") from None
+        else:
             code = "OK"
             return response
-    finally:
-        CALLS.labels(name, code).inc()
-        SECONDS.labels(name).observe(time.perf_counter() - start)
+        finally:
+            CALLS.labels(name, code).inc()
+            SECONDS.labels(name).observe(time.perf_counter() - start, telemetry.exemplar())

@@ -242,7 +242,8 @@ async def test_anothers_subject(desk: Desk, caplog: pytest.LogCaptureFixture) ->
 
     assert desk.bus.replies == []
     assert [(record.name, record.message) for record in caplog.records] == [
-        ("keyferry.security", "a node asked in another's name")
+        ("keyferry.security", "a node asked in another's name"),
+        ("keyferry.audit", "content refused"),
     ]
 
 

@@ -40,8 +40,12 @@ class phase:  # noqa: N801 - reads as a statement: with phase("seal"):
 def observe(name: str, seconds: float) -> None:
     """Note a phase that was timed elsewhere, such as the time a message waited in its stream."""
     current = trace.get_current_span()
-    exemplar = None
     if current.is_recording():
         current.add_event(name, {"duration_ms": round(seconds * 1000, 3)})
-        exemplar = {"trace_id": format(current.get_span_context().trace_id, "032x")}
-    _SECONDS.labels(name).observe(seconds, exemplar)
+    _SECONDS.labels(name).observe(seconds, exemplar())
+
+
+def exemplar() -> dict[str, str] | None:
+    """The current trace, for a histogram's exemplar: from a slow bucket to one that was slow. None without a trace."""
+    current = trace.get_current_span()
+    return {"trace_id": format(current.get_span_context().trace_id, "032x")} if current.is_recording() else None

@@ -23,9 +23,10 @@ from fetcher.settings import Settings
 from fetcher.shared import Shared
 from fetcher.stale import LastKnown
 from fetcher.turns import Turns
+from keyferry.audit import written_to
 from keyferry.bus import connect
 from keyferry.health import Readiness
-from keyferry.keys import KeyFile
+from keyferry.keys import FetcherKeys, KeyFile, PublicKeys
 from keyferry.kube import connect as connect_kube
 from keyferry.store import connect_store
 from keyferry.streams import ENDINGS, MOUNTS, REFRESHES
@@ -36,6 +37,11 @@ _ENDINGS_AT_ONCE = 16
 async def serve(settings: Settings, ready: Readiness) -> None:
     """Answer requests until cancelled."""
     keys, public = KeyFile.fetcher(Path(settings.keys_dir)), KeyFile.public(Path(settings.keys_dir))
+    with written_to(settings.audit_log, "fetcher"):
+        await _serve(settings, ready, keys, public)
+
+
+async def _serve(settings: Settings, ready: Readiness, keys: KeyFile[FetcherKeys], public: KeyFile[PublicKeys]) -> None:
     async with (
         connect(settings.nats_url, name="fetcher") as bus,
         connect_kube(settings.kubeconfig or None, user_agent="keyferry-fetcher") as kube,

@@ -17,10 +17,11 @@ from fetcher.classes import Classes, ServiceAccounts
 from fetcher.coalesce import CONTENTS, Coalescer
 from fetcher.identity import TokenVerifier, check_bearer
 from fetcher.nodes import Nodes
+from fetcher.origin import Traced
 from fetcher.policy import read_policy
 from fetcher.provider import Provider, ProviderRequest, scope_of
 from fetcher.stale import LastKnown
-from keyferry import telemetry
+from keyferry import audit, telemetry
 from keyferry.bus import Bus, Delivery
 from keyferry.errors import (
     IdentityRefused,
@@ -69,35 +70,44 @@ class Fetch:
             KeyferryError: nobody can be answered, or another try before the deadline may yet succeed.
         """
         request = FetchRequest.from_bytes(delivery.payload)
+        record = audit.Record(request.node, request.volume_id, request.request_id)
         if delivery.subject.rpartition(".")[2] != node_token(request.node):
             security.warning(
                 "a node asked in another's name", extra={"subject": delivery.subject, "node": request.node}
             )
-            raise IdentityRefused("the request's node is not the one its subject was granted to")
+            refusal = IdentityRefused("the request's node is not the one its subject was granted to")
+            record.refuse(refusal)
+            raise refusal
         try:
-            payload = await self._answer(request, delivery)
+            payload = await self._answer(request, delivery, record)
         except KeyferryError as error:
             if self._worth_another_try(error, delivery):
                 log.info("request is tried again soon: %s", error.message, extra={"volume_id": request.volume_id})
                 raise
+            record.refuse(error)
             payload = self._failure(request, error)
         except Exception as error:
             if delivery.last:
                 defect = InternalError(f"the fetcher met a defect of its own ({place(error)}): see its log")
+                record.refuse(defect)
                 await self.bus.reply(reply_subject(request.node, request.request_id), self._failure(request, defect))
             raise
         await self.bus.reply(reply_subject(request.node, request.request_id), payload)
 
-    async def _answer(self, request: FetchRequest, delivery: Delivery) -> bytes:
+    async def _answer(self, request: FetchRequest, delivery: Delivery, record: audit.Record) -> bytes:
         keys = self.keys.keys
         with telemetry.phase("verify"):
             ask = request.open(keys.opener(request.ask))
+            record.pod, record.secret_provider_class = ask.pod, ask.secret_provider_class
+            record.purpose = "refresh" if ask.not_before_ms else "mount"
             await self.tokens.verify(ask.tokens.get(TOKEN_AUDIENCE, ""), pod=ask.pod, node=request.node)
             for audience in ask.tokens.keys() - {TOKEN_AUDIENCE}:
                 check_bearer(ask.tokens[audience], audience=audience, pod=ask.pod)
+        record.verified = True
         spc = await self.classes.get(ask.pod.namespace, ask.secret_provider_class)
+        record.of_class(spc)
         try:
-            content = await self._content(keys, spc, ask, request.node, delivery.deadline)
+            content, origin = await self._content(keys, spc, ask, request.node, delivery.deadline)
         except KeyferryError as error:
             error.provider = spc.provider
             raise
@@ -107,31 +117,19 @@ class Fetch:
         with telemetry.phase("seal"):
             answer = replace(content, files=None) if current else content
             payload = fetched_reply(request, answer, to=ask.reply_to, sign=keys.signing.current(self.now()))
-        log.info(
-            "content delivered",
-            extra={
-                "pod": str(ask.pod),
-                "node": request.node,
-                "secret_provider_class": spc.name,
-                "provider": spc.provider,
-                "objects": len(content.versions),
-                "left_out": list(content.left_out),
-                "stale": content.stale_since_ms > 0,
-                "unchanged": current,
-                "attempt": delivery.attempt,
-            },
-        )
+        record.deliver(content, origin, unchanged=current)
         return payload
 
     async def _content(
         self, keys: FetcherKeys, spc: SecretProviderClass, ask: Ask, node: str, deadline: float
-    ) -> Content:
+    ) -> tuple[Content, audit.Origin]:
         asking = await self._asking(keys, spc, ask, node)
+        traced = Traced(asking)
         try:
             try:
                 # The fetch itself goes on: others may have joined it, and the pod's next try will.
                 async with asyncio.timeout(None if math.isinf(deadline) else deadline - _REPLY_SECONDS - self.now()):
-                    kept = await self.coalescer.get(asking.content_key, ask.not_before_ms, asking)
+                    kept = await self.coalescer.get(asking.content_key, ask.not_before_ms, traced)
             except TimeoutError:
                 raise ProviderUnavailable(
                     f"{spc.provider} has not answered in time: check its load, and the network between it and the "
@@ -144,7 +142,7 @@ class Fetch:
                 raise
             CONTENTS.labels("stale").inc()
             content = stale
-        return replace(content, rotation_ms=asking.policy.rotation_ms)
+        return replace(content, rotation_ms=asking.policy.rotation_ms), traced.origin
 
     async def _asking(self, keys: FetcherKeys, spc: SecretProviderClass, ask: Ask, node: str) -> Asking:
         provider = self.providers.get(spc.provider)

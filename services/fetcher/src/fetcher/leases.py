@@ -6,12 +6,20 @@ import logging
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from prometheus_client import Counter
+
 from fetcher.budgets import Grant, Spending
 from fetcher.kept import Kept
 from fetcher.provider import Lease
 from keyferry.errors import KeyferryError, ProviderUnavailable, RateLimited
 
 log = logging.getLogger(__name__)
+
+RENEWALS_FAILED = Counter(
+    "keyferry_lease_renewals_failed_total",
+    "Renewals of leases that failed: later for another try, or lost for new credentials in place of the lease.",
+    ["provider", "outcome"],
+)
 
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 5.0, 60.0  # seconds until a renewal that failed is tried again
 
@@ -85,10 +93,12 @@ async def _renewed(source: Source, kept: Kept, lease: Lease, turn: Round) -> Lea
     try:
         return await source.renew(kept, turn.grant)
     except (RateLimited, ProviderUnavailable) as error:
+        RENEWALS_FAILED.labels(kept.content.provider, "later").inc()
         log.warning("a lease is not renewed yet: %s", error.message, extra={"provider": kept.content.provider})
         # Nobody shall ask again at once, though it is due: it lives, and the backend has trouble enough.
         usual = max(error.retry_after or 0.0, (lease.expires_at - turn.now) / 4)
         return replace(lease, renew_at=turn.now + min(_LONGEST_PAUSE, max(_SHORTEST_PAUSE, usual)))
     except KeyferryError as error:
+        RENEWALS_FAILED.labels(kept.content.provider, "lost").inc()
         log.warning("a lease cannot be renewed: %s", error.message, extra={"provider": kept.content.provider})
         return None

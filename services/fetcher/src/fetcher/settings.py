@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from keyferry.audit import LOGS
 from keyferry.service import ServiceSettings
 from keyferry.settings import count, duration, setting, size, words
 from keyferry.store import store_url
@@ -67,4 +68,9 @@ class Settings(ServiceSettings):
         "how long one fetch from a backend may take; kubelet gives up on a mount after two minutes",
         default=30.0,
         parse=duration,
+    )
+    audit_log: str = setting(
+        "KEYFERRY_AUDIT_LOG",
+        "where records of who got what go: a file such as /dev/stdout, off, or nothing for among the logs",
+        default=LOGS,
     )

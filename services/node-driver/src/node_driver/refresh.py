@@ -180,10 +180,11 @@ class Refresher:
     async def _once(self, known: Published, means: tuple[Volume, Credentials], not_before_ms: int) -> None:
         if not self._is_ours(known):
             return
-        start = time.perf_counter()
+        start, trace = time.perf_counter(), None
         attributes = {"keyferry.provider": known.record.provider, "k8s.namespace.name": known.record.pod.namespace}
         try:
             with telemetry.span("refresh", telemetry.Kind.INTERNAL, attributes):
+                trace = telemetry.exemplar()
                 content = await self._asking.for_refresh(
                     *means, self._now() + _LONGEST, known_digest=known.record.digest, not_before_ms=not_before_ms
                 )
@@ -194,7 +195,7 @@ class Refresher:
         except Exception as error:  # noqa: BLE001 - a defect in one refresh must not end the driver
             defect = InternalError(f"the driver met a defect of its own ({place(error)}): see its log")
             self._failed(known, not_before_ms, defect)
-        SECONDS.labels(_OS).observe(time.perf_counter() - start)
+        SECONDS.labels(_OS).observe(time.perf_counter() - start, trace)
 
     def _is_ours(self, known: Published) -> bool:
         """Whether the volume is still published; one that is coming or going is left alone."""
