@@ -270,3 +270,15 @@ async def test_labels_that_are_none_are_told(desk: Desk) -> None:
         await desk.write(replace(DESIRED, labels={"a": "not a label!"}))
 
     assert (await desk.api.call("GET", ONE)).status == 404
+
+
+async def test_one_that_somebody_labelled_otherwise_is_left_alone(desk: Desk) -> None:
+    """A label of our kind with another value hands nothing over."""
+    labels = {"secrets-store.csi.k8s.io/managed": "false"}
+    body = {"metadata": {"name": "app-secrets", "labels": labels}, "data": {"own": "b3du"}}
+    await desk.api.make(SECRETS, body, fieldManager="somebody")
+
+    with pytest.raises(SyncRefused, match="was made by somebody"):
+        await desk.write()
+
+    assert (await desk.found())["metadata"]["labels"] == labels

@@ -20,6 +20,7 @@ from keyferry.telemetry import otlp, traces
 from node_driver.settings import Settings as NodeDriverSettings
 from rotator.settings import Settings as RotatorSettings
 from rotator.sources import settings as sources
+from syncer.settings import Settings as SyncerSettings
 
 PAGE = (Path(__file__).parents[3] / "docs" / "running.md").read_text()
 PROVIDERS = {**TABLE, "plugin": "fetcher.providers.plugin"}
@@ -47,6 +48,7 @@ SECTIONS: dict[str, tuple[type, set[str]]] = {
     "Node-driver": (NodeDriverSettings, {about.variable for _, about in known(ServiceSettings)}),
     "Fetcher": (FetcherSettings, {about.variable for _, about in known(ServiceSettings)}),
     "Rotator": (RotatorSettings, {about.variable for _, about in known(ServiceSettings)}),
+    "Syncer": (SyncerSettings, {about.variable for _, about in known(ServiceSettings)}),
     "Rotator: aws events": (sources.AwsEvents, set()),
     "Rotator: gcp events": (sources.GcpEvents, set()),
     "Rotator: vault events": (sources.VaultEvents, set()),

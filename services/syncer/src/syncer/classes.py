@@ -29,6 +29,9 @@ SYNCED = Counter("sync_k8s_secret_total", "Kubernetes Secrets written.", ["provi
 REFUSED = Counter("keyferry_sync_refused_total", "Secrets that cannot be made as their class has them.")
 
 _GROUP = "secrets-store.csi.x-k8s.io/v1"
+_PERHAPS_OTHERS = (
+    ", such as the chart's, if there is a secret of this name that is not Keyferry's: then use another secretName"
+)
 _MISSING_SECONDS = 20.0
 _TELL_AFTER = 2  # misses: a content that comes with the mount is some milliseconds behind it
 
@@ -142,7 +145,7 @@ class ClassSync:
                 log.warning("secret refused: %s", refused, extra={"class": str(turn)})
                 self._tell(turn, WARNING, failure, str(refused))
             except AccessDenied as error:
-                self._tell(turn, WARNING, failure, f"secret {wanted.name}: {error.message}")
+                self._tell(turn, WARNING, failure, f"secret {wanted.name}: {error.message}{_PERHAPS_OTHERS}")
                 failed.append(error)
             except KeyferryError as error:
                 failed.append(error)

@@ -1,7 +1,7 @@
 """Writes Secrets: by server-side apply, only on change, and never into what somebody else made.
 
-We may not read Secrets. What must be known of one that is there already, a dry run of an empty apply tells: who owns
-which of its fields (Kubernetes, "Server-Side Apply"). Its values are in that answer too, and are not looked at.
+We may not read Secrets. What must be known of one that is there already, a dry run of an apply without values tells:
+who owns which of its fields (Kubernetes, "Server-Side Apply"). Its values are in that answer too, and are not looked at.
 """
 
 from __future__ import annotations
@@ -127,13 +127,15 @@ class Secrets:
 
     async def _look(self, namespace: str, name: str) -> _Found | None:
         """What there is under a name, without a look at its values."""
-        body: Json = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "namespace": namespace}}
+        # With our label, since an admission policy may let us make none without it, dry run or not.
+        metadata: Json = {"name": name, "namespace": namespace, "labels": {MANAGED_LABEL: "true"}}
+        body: Json = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata}
         path = _path(namespace, name)
-        query = {"fieldManager": _LOOK_MANAGER, "dryRun": "All"}
+        query = {"fieldManager": _LOOK_MANAGER, "force": "true", "dryRun": "All"}
         answer = await self._call("PATCH", path, query=query, body=body, content_type=_APPLY)
         if answer is None:
             raise SyncRefused(f"secret {name}: there is no namespace {namespace} any more")
-        metadata: Json = answer.get("metadata") or {}
+        metadata = answer.get("metadata") or {}
         if not metadata.get("resourceVersion"):
             return None  # the dry run would have made it
         makers = {str(entry.get("manager")) for entry in _owning(metadata, "f:data")}
