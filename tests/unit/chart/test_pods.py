@@ -1,0 +1,254 @@
+"""The pods fit together: images, ports, probes, labels, volumes, and what they may do on their node."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from keyferry.resources import DRIVER_NAME, TOKEN_AUDIENCE
+from syncer.desired import MANAGED_LABEL, REFUSED_TYPES
+
+SETS = ("", "guide", "everything", "external")
+OURS = ("node-driver", "fetcher", "rotator", "syncer")
+MADE_BY_THE_KEYS_JOB = {
+    "keyferry-fetcher-keys",
+    "keyferry-syncer-keys",
+    "keyferry-public-keys",
+    "csi-secrets-store-valkey",
+}
+THE_OPERATORS = {"webhook-tls", "webhook-auth"}
+
+
+def pod_of(workload: dict[str, Any]) -> dict[str, Any]:
+    pod: dict[str, Any] = workload["spec"]["template"]["spec"]
+    return pod
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_selectors_find_their_pods_and_no_others(render: Any, name: str) -> None:
+    """Each workload's selector matches its own pods alone."""
+    workloads = [each for each in render(name).workloads if each["kind"] != "Job"]
+    labels = {each["metadata"]["name"]: each["spec"]["template"]["metadata"]["labels"] for each in workloads}
+    found = {
+        each["metadata"]["name"]: [
+            pods
+            for pods, carried in labels.items()
+            if each["spec"]["selector"]["matchLabels"].items() <= carried.items()
+        ]
+        for each in workloads
+    }
+    assert found == {each: [each] for each in labels}
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_services_budgets_and_policies_find_pods(render: Any, name: str) -> None:
+    """Whatever selects pods selects those of exactly one workload."""
+    rendered = render(name)
+    labels = [each["spec"]["template"]["metadata"]["labels"] for each in rendered.workloads]
+    selectors = [each["spec"]["selector"] for each in rendered.of("Service")]
+    selectors += [each["spec"]["selector"]["matchLabels"] for each in rendered.of("PodDisruptionBudget")]
+    selectors += [each["spec"]["podSelector"]["matchLabels"] for each in rendered.of("NetworkPolicy")]
+    assert [sum(selector.items() <= carried.items() for carried in labels) for selector in selectors] == [
+        1 for _ in selectors
+    ]
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_every_object_has_our_labels(render: Any, name: str) -> None:
+    """And those that the operator adds."""
+    labels = [each["metadata"]["labels"] for each in render(name).objects]
+    assert {each["app.kubernetes.io/part-of"] for each in labels} == {"keyferry"}
+    assert {each.get("team") for each in labels} == {{"everything": "platform"}.get(name)}
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_probes_and_services_name_ports_that_exist(render: Any, name: str) -> None:
+    """Every port that is named is one of the container's."""
+    rendered = render(name)
+    for workload in rendered.workloads:
+        container = pod_of(workload)["containers"][0]
+        named = {port["name"] for port in container.get("ports", ())}
+        probes = [container[key] for key in container if key.endswith("Probe")]
+        assert {(probe.get("httpGet") or probe["tcpSocket"])["port"] for probe in probes} <= named
+    ports = {port["name"] for each in rendered.workloads for port in pod_of(each)["containers"][0].get("ports", ())}
+    assert {port["targetPort"] for each in rendered.of("Service") for port in each["spec"]["ports"]} <= ports
+
+
+@pytest.mark.parametrize("service", OURS)
+@pytest.mark.parametrize("name", SETS)
+def test_our_services_are_probed_where_they_serve(render: Any, name: str, service: str) -> None:
+    """/healthz and /readyz, at the port of KEYFERRY_HTTP_ADDRESS; images start by themselves."""
+    container = render(name).container(service)
+    (address,) = (each["value"] for each in container["env"] if each["name"] == "KEYFERRY_HTTP_ADDRESS")
+    (port,) = (each["containerPort"] for each in container["ports"] if each["name"] == "http")
+    assert f":{port}" == address
+    assert container["livenessProbe"]["httpGet"] == {"path": "/healthz", "port": "http"}
+    assert container["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "http"}
+    assert "command" not in container
+    assert re.fullmatch(rf"ghcr\.io/keyferry/{service}(:\d\S*|@sha256:\w{{64}})", container["image"])
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_volumes_and_mounts_belong_together(render: Any, name: str) -> None:
+    """Each mount has its volume and each volume its mount; what a volume is of is made by the chart or the keys Job."""
+    rendered = render(name)
+    made = {each["metadata"]["name"] for each in rendered.of("ConfigMap")} | MADE_BY_THE_KEYS_JOB | THE_OPERATORS
+    for workload in rendered.workloads:
+        pod = pod_of(workload)
+        claims = {each["metadata"]["name"] for each in workload["spec"].get("volumeClaimTemplates", ())}
+        volumes = {each["name"] for each in pod.get("volumes", ())} | claims
+        assert {each["name"] for one in pod["containers"] for each in one.get("volumeMounts", ())} == volumes
+        text = str(pod.get("volumes"))
+        sources = re.findall(r"'(?:secret|configMap)': {[^}]*?'(?:secretName|name)': '([^']+)'", text)
+        assert set(sources) <= made
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_all_but_the_node_driver_are_restricted(render: Any, name: str) -> None:
+    """Pod Security Standard "restricted", and nothing to write to but memory and data."""
+    for workload in render(name).workloads:
+        pod, container = pod_of(workload), pod_of(workload)["containers"][0]
+        context = pod.get("securityContext", {}) | container["securityContext"]
+        wanted = {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+            "runAsNonRoot": True,
+            "runAsUser": 65532,
+            "runAsGroup": 65532,
+            "fsGroup": 65532,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        }
+        root = {"privileged": True, "runAsUser": 0, "readOnlyRootFilesystem": True}
+        assert context == (root if container["name"] == "node-driver" else wanted)
+        assert "hostNetwork" not in pod
+        assert [
+            each for each in pod.get("volumes", ()) if "hostPath" in each and container["name"] != "node-driver"
+        ] == []
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_the_node_driver_is_where_kubelet_looks(render: Any, name: str) -> None:
+    """Its folders have the host's paths, pods' mounts go back to the host, and the driver's socket is in its plugin folder."""
+    workload = render(name).one("DaemonSet", "csi-secrets-store-node-driver")
+    pod, container = pod_of(workload), pod_of(workload)["containers"][0]
+    root = {"everything": "/var/lib/k0s/kubelet"}.get(name, "/var/lib/kubelet")
+    told = {each["name"]: each.get("value", "") for each in container["env"]}
+    mounts = {each["name"]: each for each in container["volumeMounts"]}
+    hosts = {each["name"]: each["hostPath"]["path"] for each in pod["volumes"] if "hostPath" in each}
+
+    assert {each: mounts[each]["mountPath"] for each in hosts} == hosts
+    assert hosts == {
+        "pods": f"{root}/pods",
+        "plugin": f"{root}/plugins/csi-secrets-store",
+        "registry": f"{root}/plugins_registry",
+    }
+    assert mounts["pods"]["mountPropagation"] == "Bidirectional"
+    assert told["KEYFERRY_CSI_ENDPOINT"] == f"unix://{root}/plugins/csi-secrets-store/csi.sock"
+    assert told["KEYFERRY_STATE_DIR"] == f"{root}/plugins/csi-secrets-store/volumes"
+    assert told["KEYFERRY_PLUGINS_REGISTRY"] == hosts["registry"]
+    assert workload["spec"]["template"]["metadata"]["labels"]["app"] == "secrets-store-csi-driver"
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_private_keys_go_to_their_service_alone(render: Any, name: str) -> None:
+    """As files that the service's group may read and nobody else, which `keyferry.keys` insists on."""
+    mounted: dict[str, list[str]] = {}
+    for workload in render(name).workloads:
+        for volume in pod_of(workload).get("volumes", ()):
+            for secret in re.findall(r"keyferry-\w+-keys", str(volume)):
+                mounted.setdefault(secret, []).append(pod_of(workload)["containers"][0]["name"])
+                assert secret == "keyferry-public-keys" or volume["projected"]["defaultMode"] == 0o440
+    assert {secret: sorted(whose) for secret, whose in mounted.items()} == {
+        "keyferry-public-keys": ["fetcher", "node-driver", "syncer"],
+        "keyferry-fetcher-keys": ["fetcher"],
+        "keyferry-syncer-keys": ["syncer"],
+    }
+
+
+@pytest.mark.parametrize(("version", "in_secrets"), [("1.34.9", None), ("1.35.0", True), ("1.37.0", True)])
+def test_the_csi_driver_object(render: Any, version: str, in_secrets: bool | None) -> None:
+    """As design.md has it; tokens come in the secrets field where Kubernetes can do that."""
+    driver = render("everything", version).one("CSIDriver", DRIVER_NAME)
+    assert driver["spec"].pop("serviceAccountTokenInSecrets", None) is in_secrets
+    assert driver["spec"] == {
+        "podInfoOnMount": True,
+        "attachRequired": False,
+        "volumeLifecycleModes": ["Ephemeral"],
+        "requiresRepublish": True,
+        "tokenRequests": [
+            {"audience": TOKEN_AUDIENCE},
+            {"audience": "vault"},
+            {"audience": "demo.svc.id.goog", "expirationSeconds": 3600},
+        ],
+    }
+
+
+def test_the_guides_classes_get_their_tokens(render: Any) -> None:
+    """The guide sets no audiences; its classes of AWS, Azure and Vault work all the same."""
+    requests = render("guide").one("CSIDriver", DRIVER_NAME)["spec"]["tokenRequests"]
+    assert {each["audience"] for each in requests} >= {
+        "keyferry",
+        "vault",
+        "sts.amazonaws.com",
+        "api://AzureADTokenExchange",
+    }
+
+
+def test_keda_scales_by_the_consumers_of_fetch(render: Any) -> None:
+    """Each consumer that fetchers share, by its own name; the Deployment then has no number of its own."""
+    from keyferry.streams import MOUNTS, REFRESHES
+
+    rendered = render("everything")
+    (scaled,) = rendered.of("ScaledObject")
+    triggers = [each["metadata"] for each in scaled["spec"]["triggers"]]
+    assert {each["type"] for each in scaled["spec"]["triggers"]} == {"nats-jetstream"}
+    assert [(each["stream"], each["consumer"]) for each in triggers] == [
+        (consumer.stream, consumer.durable) for consumer in (MOUNTS, REFRESHES)
+    ]
+    assert {each["natsServerMonitoringEndpoint"] for each in triggers} == {
+        "csi-secrets-store-nats-servers.kube-system.svc.cluster.local:8222"
+    }
+    assert [value for each in triggers for value in each.values() if not isinstance(value, str)] == []
+    deployment = rendered.one("Deployment", scaled["spec"]["scaleTargetRef"]["name"])
+    assert "replicas" not in deployment["spec"]
+
+
+def test_the_autoscaler_names_the_fetchers(render: Any) -> None:
+    """And their Deployment has no number of its own."""
+    rendered = render(fetcher={"autoscaling": {"enabled": True}})
+    (scaler,) = rendered.of("HorizontalPodAutoscaler")
+    assert "replicas" not in rendered.one("Deployment", scaler["spec"]["scaleTargetRef"]["name"])["spec"]
+
+
+def test_the_admission_policy_names_the_syncer_and_its_rules(render: Any) -> None:
+    """The account is the syncer's own; label and refused types are those of its code."""
+    rendered = render("guide")
+    policy = rendered.one("ValidatingAdmissionPolicy", "keyferry-syncer-secrets")["spec"]
+    (condition,) = policy["matchConditions"]
+    pod = pod_of(rendered.one("Deployment", "csi-secrets-store-syncer"))
+    assert f'"system:serviceaccount:kube-system:{pod["serviceAccountName"]}"' in condition["expression"]
+    assert set(re.findall(r'"([\w.-]+/[\w-]*token)"', str(policy["validations"]))) == set(REFUSED_TYPES)
+    assert f'"{MANAGED_LABEL}"' in str(policy["variables"])
+    (binding,) = rendered.of("ValidatingAdmissionPolicyBinding")
+    assert binding["spec"] == {"policyName": "keyferry-syncer-secrets", "validationActions": ["Deny", "Audit"]}
+    assert render().of("ValidatingAdmissionPolicy") == []
+
+
+def test_a_changed_streams_job_is_another_job(render: Any) -> None:
+    """Kubernetes changes no Job's pods: an upgrade makes a new one where something differs, and only there."""
+    names = [
+        each["metadata"]["name"]
+        for values in ({}, {"commonLabels": {}}, {"streams": {"replicas": 1}})
+        for each in render(**values).of("Job")
+        if "streams" in each["metadata"]["name"]
+    ]
+    assert names[0] == names[1] != names[2]
+
+
+def test_the_dockerfile_makes_what_the_chart_runs() -> None:
+    """The image's user is the pods', and its port theirs."""
+    text = (Path(__file__).parents[3] / "deploy" / "docker" / "Dockerfile").read_text()
+    assert "\nUSER 65532:65532\n" in text
+    assert "\nEXPOSE 8095\n" in text
