@@ -1,0 +1,203 @@
+"""Credentials that OpenBao makes for a content: one set for all its pods, alive while they are, gone after them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+import redis.asyncio
+from redis.exceptions import AuthenticationError
+
+from keyferry.testing.valkey import PASSWORD, Valkey
+
+if TYPE_CHECKING:
+    from tests.e2e.rotating.conftest import Mounted, Scene
+
+pytestmark = pytest.mark.root
+
+TTL = 6
+"""Seconds that credentials live unless they are renewed."""
+
+
+@dataclass(frozen=True)
+class Database:
+    """A Valkey whose users OpenBao makes, and a class `secrets` that mounts one.
+
+    Attributes:
+        scene: Whose namespace may read them.
+        valkey: Another one than the services'.
+        path: Where they come from.
+    """
+
+    scene: Scene
+    valkey: Valkey
+    path: str
+
+    async def leases(self) -> list[str]:
+        """Those that are alive."""
+        return await self.scene.world.servers.openbao.leases(self.path)
+
+    @property
+    def made(self) -> int:
+        """How many users were made."""
+        return self.scene.world.servers.openbao.count_requests(self.path, operation="read")
+
+    @property
+    def revoked(self) -> int:
+        """How often a token was given back, with all that it has made; of all tests together."""
+        return self.scene.world.servers.openbao.count_requests("auth/token/revoke-self")
+
+    @property
+    def renewals(self) -> int:
+        """How often OpenBao was asked to renew a lease; of all tests together."""
+        return self.scene.world.servers.openbao.count_requests("sys/leases/renew")
+
+    async def works(self, volume: Mounted) -> bool:
+        """Whether the credentials that a pod reads let it in; both files are of one moment."""
+        folder = (volume.target / "..data").resolve()
+        try:
+            user, password = ((folder / name).read_text() for name in ("user", "password"))
+        except FileNotFoundError:
+            return await self.works(volume)  # switched away while it was read
+        return await self.opens(user, password)
+
+    async def opens(self, user: str, password: str) -> bool:
+        """Whether the database lets somebody in."""
+        async with redis.asyncio.Redis(port=self.valkey.port, username=user, password=password) as client:
+            try:
+                return str(await client.acl_whoami()) == user
+            except AuthenticationError:
+                return False
+
+    async def gone(self, *, within: float = 60.0) -> None:
+        """Wait until no lease is alive, and the database knows nobody that was made for it."""
+        async with asyncio.timeout(within):
+            while await self.leases():  # noqa: ASYNC110 - OpenBao has no event for it
+                await asyncio.sleep(0.1)
+
+    async def users(self) -> set[str]:
+        """Whom the database knows."""
+        async with redis.asyncio.Redis(port=self.valkey.port, password=PASSWORD, decode_responses=True) as client:
+            return {str(user) for user in await client.acl_users()}
+
+
+async def furnished(scene: Scene, *, max_ttl: str = "10m") -> Database:
+    """A database engine of the scene's own."""
+    valkey, name = scene.world.servers.valkey, scene.world.namespace
+    mount = f"{name}-db"
+    bao = scene.world.servers.openbao
+    await bao.enable_database(port=valkey.port, password=PASSWORD, mount=mount, default_ttl=f"{TTL}s", max_ttl=max_ttl)
+    await bao.policy(name, f'path "{mount}/creds/web" {{ capabilities = ["read"] }}')
+    path = f"{mount}/creds/web"
+    entries = [{"objectName": file, "secretPath": path, "secretKey": key} for file, key in FILES.items()]
+    await scene.make_class("secrets", *entries, every="0")
+    return Database(scene, valkey, path)
+
+
+FILES = {"user": "username", "password": "password"}
+
+
+@pytest.fixture
+async def database(scene: Scene) -> Database:
+    """Credentials that can be renewed for longer than a test lasts."""
+    return await furnished(scene)
+
+
+async def lifetimes(database: Database, number: float, *volumes: Mounted) -> None:
+    """Let so many lifetimes of unrenewed credentials pass, in which every pod can log in at any time."""
+    end = time.monotonic() + number * TTL
+    while time.monotonic() < end:
+        assert all([await database.works(each) for each in volumes])
+        await asyncio.sleep(0.2)
+
+
+def users(volumes: list[Mounted]) -> set[str]:
+    """Who the pods are for the database."""
+    return {(each.target / "user").read_text() for each in volumes}
+
+
+async def test_shared_renewed_and_revoked(database: Database) -> None:
+    """Pods on both nodes share one set, which is renewed before it ends, and revoked when the last pod has gone."""
+    scene = database.scene
+    mounted = await scene.mount_all()
+    before, renewals, revoked = users(mounted), database.renewals, database.revoked
+    await lifetimes(database, 1.6, *mounted)
+
+    assert (len(before), users(mounted), database.made) == (1, before, 1)
+    assert database.renewals >= renewals + 2
+    assert len(await database.leases()) == 1
+    assert await database.users() >= before
+    await scene.unmount(*mounted[1:])
+    await lifetimes(database, 0.5, mounted[0])
+    assert database.revoked == revoked
+    await scene.unmount(mounted[0])
+    await database.gone()
+    assert database.revoked == revoked + 1
+    assert await database.users() & before == set()
+
+
+async def test_replaced_at_the_end_of_their_life(scene: Scene) -> None:
+    """What cannot be renewed any longer is replaced in every pod before it ends, and none is left over."""
+    database = await furnished(scene, max_ttl=f"{TTL * 3 // 2}s")
+    mounted = await scene.mount_all(each=1)
+    before = users(mounted)
+    async with asyncio.timeout(60):
+        while users(mounted) & before:
+            await lifetimes(database, 0.05, *mounted)
+    await lifetimes(database, 0.3, *mounted)
+
+    assert database.made == 2
+    await scene.unmount(*mounted)
+    await database.gone()
+
+
+async def test_all_services_restarted(database: Database) -> None:
+    """Who renews and who revokes may all be new: the credentials stay, and end with the last pod."""
+    scene, fleet = database.scene, database.scene.fleet
+    mounted = await scene.mount_all(each=1)
+    before, revoked = users(mounted), database.revoked
+    async with scene.kubelet():
+        for kind in (fleet.fetchers, fleet.rotators, fleet.nodes):
+            await asyncio.gather(*(asyncio.to_thread(service.process.restart) for service in kind))
+            await lifetimes(database, 0.1, *mounted)
+        await lifetimes(database, 1.2, *mounted)
+
+    assert users(mounted) == before
+    await scene.unmount(*mounted)
+    await database.gone()
+    assert database.revoked == revoked + 1
+
+
+async def test_valkey_flushed(database: Database) -> None:
+    """What was known of the lease is lost: the pods get new credentials before the old ones end by themselves."""
+    scene = database.scene
+    mounted = await scene.mount_all(each=1)
+    before = users(mounted)
+    await asyncio.to_thread(scene.fleet.stack.valkey.process.restart)
+    async with asyncio.timeout(60):
+        while users(mounted) & before:
+            await lifetimes(database, 0.05, *mounted)
+    await lifetimes(database, 1.0, *mounted)
+
+    assert len(users(mounted)) == 1
+    assert len(await database.leases()) == 1
+    await scene.unmount(*mounted)
+    await database.gone()
+
+
+async def test_gone_while_no_rotator_is_there(database: Database) -> None:
+    """The last pod goes while rotators are down: whoever comes next ends what nobody holds."""
+    scene, rotators = database.scene, database.scene.fleet.rotators
+    mounted, revoked = await scene.mount(), database.revoked
+    await scene.until(lambda: scene.told(mounted))
+    for rotator in rotators:
+        rotator.process.kill()
+    await scene.unmount(mounted)
+    await asyncio.gather(*(asyncio.to_thread(rotator.process.start) for rotator in rotators))
+
+    await database.gone()
+    assert database.revoked == revoked + 1
+    await scene.until(lambda: scene.ended)
