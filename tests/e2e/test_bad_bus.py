@@ -140,8 +140,8 @@ async def test_garbage(world: World, intruder: Client, fetcher: Service, until: 
         mount_subject("node-a"),
         "keyferry.fetch.refresh.node-a",
         "keyferry.volume.node-a.v",
-        "_INBOX_node-a.x",
-        "_INBOX_node-a.ack-x",
+        "_INBOX.node.node-a.x",
+        "_INBOX.node.node-a.ack-x",
     ):
         for payload in REQUESTS.values():
             await intruder.publish(subject, payload)
@@ -179,7 +179,7 @@ async def test_request_in_anothers_name(world: World, intruder: Client, fetcher:
         await intruder.jetstream().publish(mount_subject("node-b"), renamed.SerializeToString())
         await until(lambda: drained(intruder))
 
-    replies = await overheard(intruder, "_INBOX_node-b.*", repeat())
+    replies = await overheard(intruder, "_INBOX.node.node-b.*", repeat())
     assert [pb.FetchReply.FromString(pb.Signed.FromString(each.data).body).failed.reason for each in replies] == [
         "UntrustedMessage"
     ]
@@ -214,7 +214,7 @@ def refusals(world: World, count: int) -> bool:
 
 async def test_forged_replies(world: World, intruder: Client, until: Until) -> None:
     """Replies that no fetcher signed, to other requests, or sealed to others are passed over: the true one wins."""
-    earlier = (await overheard(intruder, "_INBOX_node-a.*", mounts(world, await world.pod())))[-1]
+    earlier = (await overheard(intruder, "_INBOX.node.node-a.*", mounts(world, await world.pod())))[-1]
     true_key = KeyFile.fetcher(world.servers.keys_dir).keys.signing.current(time.time())
     false_key, node_b = SigningKey.generate(true_key.key_id), OpeningKey.generate("node-b")
     async with counting_proxy(world.servers.openbao.address) as proxy:

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import uvloop
 
+from keyferry.bus.identity import BusSettings
 from keyferry.errors import KeyferryError, place
 from keyferry.health import Readiness, health
 from keyferry.keys import KeyFileError
@@ -27,10 +28,9 @@ _GC_THRESHOLD = (10_000, 10, 10)  # a mount makes few cycles; a look every 700 o
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ServiceSettings:
+class ServiceSettings(BusSettings):
     """What every service is told."""
 
-    nats_url: str = setting("KEYFERRY_NATS_URL", "NATS servers, comma-separated", default="nats://127.0.0.1:4222")
     keys_dir: str = setting(
         "KEYFERRY_KEYS_DIR", "folder of the key files that `keyferry keys create` makes", default="/etc/keyferry/keys"
     )

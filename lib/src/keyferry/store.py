@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha1
+from ssl import TLSVersion
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -25,6 +26,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from keyferry.errors import StoreUnavailable
 from keyferry.pipes import Pipes
+from keyferry.plaintext import check_encrypted
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +63,16 @@ def store_url(text: str) -> str:
         raise ValueError("is no Redis URL: write redis://host:6379/0, or rediss:// for TLS")
     redis.ConnectionPool.from_url(text)  # ValueError on what else is malformed
     return text
+
+
+def check_store(url: str, *, allow_plaintext: bool) -> None:
+    """Return if what goes to a server cannot be read on its way.
+
+    Raises:
+        SettingsError: it can, and nobody has said that it may.
+    """
+    if not allow_plaintext:
+        check_encrypted("KEYFERRY_REDIS_URL", url, "rediss")
 
 
 class Store:
@@ -172,18 +184,22 @@ class Store:
 
 
 @asynccontextmanager
-async def connect_store(url: str, *, name: str) -> AsyncIterator[Store]:
+async def connect_store(url: str, *, name: str, ca_file: str = "") -> AsyncIterator[Store]:
     """A store for as long as the block lasts, whether or not the server is there at its beginning.
 
     Args:
         url: As `store_url` takes it; empty for none: every call then raises `StoreUnavailable`.
         name: Shown by the server.
+        ca_file: PEM file of those who may vouch for a server with TLS; the system's if empty.
     """
     if not url:
         yield Store(None)
         return
+    # Verification is redis-py's default; that the name counts as well is said, for its default has been another.
+    trust = {"ssl_ca_certs": ca_file or None, "ssl_check_hostname": True, "ssl_min_version": TLSVersion.TLSv1_2}
     pool = redis.ConnectionPool.from_url(
         url,
+        **(trust if urlsplit(url).scheme == "rediss" else {}),
         max_connections=_CONNECTIONS,
         client_name=f"keyferry-{name}",
         protocol=2,

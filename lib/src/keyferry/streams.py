@@ -18,8 +18,9 @@ from nats.js.errors import NotFoundError
 
 from keyferry.bus import Consumer
 from keyferry.bus.client import Connection
+from keyferry.bus.identity import BusSettings
 from keyferry.settings import SettingsError, count, load, setting
-from keyferry.subjects import END_SUBJECT
+from keyferry.subjects import END_SUBJECT, service_inbox
 
 MOUNTS = Consumer("FETCH", "fetch-mount", "keyferry.fetch.mount.*", "keyferry.fetch.mount")
 REFRESHES = Consumer("FETCH", "fetch-refresh", "keyferry.fetch.refresh.*", "keyferry.fetch.refresh")
@@ -34,11 +35,10 @@ CONSUMERS = (MOUNTS, REFRESHES, ENDINGS, SCHEDULE_VOLUMES, SCHEDULE_CHANGES, SYN
 _MINUTE, _DAY = 60.0, 86400.0
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings(BusSettings):
     """What the step needs to know."""
 
-    nats_url: str = setting("KEYFERRY_NATS_URL", "NATS servers, comma-separated", default="nats://127.0.0.1:4222")
     replicas: int = setting(
         "KEYFERRY_STREAM_REPLICAS",
         "copies of each stream; 3 on a cluster of three servers or more",
@@ -123,7 +123,7 @@ async def ensure(settings: Settings) -> None:
         nats.errors.Error, OSError: NATS cannot be reached or refuses.
     """
     client = Connection()
-    await client.open(settings.nats_url, name="keyferry-streams")
+    await client.open(settings.nats_url, access=settings.access, name="streams", inbox_prefix=service_inbox("streams"))
     try:
         context = client.jetstream()
         for config in streams(settings):

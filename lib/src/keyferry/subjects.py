@@ -57,8 +57,16 @@ def sync_subject(namespace: str, content_key: str) -> str:
 
 
 def inbox_prefix(node: str) -> str:
-    """The subjects that only this node may subscribe to."""
-    return f"_INBOX_{node_token(node)}"
+    """What begins the subjects that only this node may subscribe to.
+
+    The node is a token of its own, so that fetchers can be allowed all of these and nothing else.
+    """
+    return f"_INBOX.node.{node_token(node)}"
+
+
+def service_inbox(name: str) -> str:
+    """What begins the subjects that only this service may subscribe to; none of them is a node's, whatever its name."""
+    return f"_INBOX.{name}"
 
 
 def reply_subject(node: str, request_id: str) -> str:

@@ -19,7 +19,7 @@ from keyferry.settings import load
 from keyferry.streams import MOUNTS
 from keyferry.testing.nats import Nats
 
-NODE_INBOX = "_INBOX_node-1"
+NODE_INBOX = "_INBOX.node.node-1"
 
 
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:

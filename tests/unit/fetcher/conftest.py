@@ -186,7 +186,7 @@ class Desk:
         """What the node makes of the only reply."""
         ((subject, payload),) = self.bus.replies
         self.bus.replies.clear()
-        assert subject == f"_INBOX_node_a.{request.request_id}"
+        assert subject == f"_INBOX.node.node_a.{request.request_id}"
         signed = SignedReply.from_bytes(payload)
         self.public.keys.verify(signed.key_id, REPLY, signed.body, signed.signature)
         return signed.content(request, self.node_key)

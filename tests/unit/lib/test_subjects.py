@@ -51,5 +51,5 @@ def test_the_subjects_of_the_design() -> None:
         "keyferry.fetch.mount.n_example",
         "keyferry.fetch.refresh.n_example",
         "keyferry.volume.n_example.csi-1",
-        "_INBOX_n_example.r-1",
+        "_INBOX.node.n_example.r-1",
     ]

@@ -13,6 +13,8 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from prometheus_client import Gauge
 
+from keyferry.bus.identity import Access, check_server
+
 log = logging.getLogger(__name__)
 
 CONNECTED = Gauge("keyferry_bus_connected", "1 while the connection to NATS stands.")
@@ -30,19 +32,28 @@ class Connection(Client):
 
     Attributes:
         reconnected: Called whenever a lost connection is back; what was asked of the server before is forgotten there.
+        token_used: The token that was sent last.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.reconnected: set[Callable[[], None]] = set()
+        self.token_used = ""
         self._said = ""
 
-    async def open(self, url: str, **options: Any) -> None:
+    async def open(self, url: str, *, access: Access | None = None, **options: Any) -> None:
         """Make the first connection; later ones are tried for ever.
+
+        Args:
+            url: Servers, comma-separated.
+            access: Who we are; nobody in particular without it.
+            options: Of nats-py.
 
         Raises:
             nats.errors.Error, OSError: it could not be made within some seconds.
         """
+        if access is not None:
+            options |= self._identified(access, url)
         try:
             async with asyncio.timeout(_CONNECT_SECONDS):
                 await self.connect(
@@ -60,6 +71,25 @@ class Connection(Client):
                 raise reason from None
             raise
         CONNECTED.set(1)
+
+    def _identified(self, access: Access, url: str) -> dict[str, Any]:
+        options = access.options(url)
+        if "token" in options:
+            options["token"] = lambda: self._remember(access.token())
+        key = access.key()
+        if key is not None:
+            self._public_nkey, options["signature_cb"] = key  # nats-py's own way wants a library for keys
+        return options
+
+    def _remember(self, token: str) -> str:
+        self.token_used = token
+        return token
+
+    async def renew(self) -> None:
+        """Send what is still to be sent, then connect again as if the connection had been lost."""
+        with suppress(nats.errors.Error, TimeoutError):
+            await self.flush(timeout=_FLUSH_SECONDS)
+        await self.force_reconnect()
 
     async def close(self) -> None:
         """Send what is still to be sent, then close for good."""
@@ -128,6 +158,11 @@ class Connection(Client):
         if self.is_connected and self._reading_task is asyncio.current_task():
             # It met a defect. Without this there would be silence until pings are missed.
             await self._process_op_err(nats.errors.ProtocolError())
+
+    async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
+        if initial_connection:  # nothing has been said to the server yet, and nothing is if this raises
+            check_server(str(info.get("version", "")))
+        await super()._process_info(info, initial_connection)
 
     async def _process_headers(self, headers: Any) -> dict[str, str] | None:
         try:

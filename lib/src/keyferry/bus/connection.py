@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TypeVar
 from urllib.parse import urlsplit
 
@@ -15,11 +15,14 @@ from keyferry.bus.acks import check_ack, refused
 from keyferry.bus.client import Connection
 from keyferry.bus.deliver import Deliver, Handler
 from keyferry.bus.headers import MESSAGE_ID, PUBLISHED, TTL
+from keyferry.bus.identity import Access
 from keyferry.bus.listen import Hear, listen
 from keyferry.bus.pull import Consumer, Pull
+from keyferry.bus.renewal import LOOK_SECONDS, renew
 from keyferry.bus.replay import Stored, identity, last, replay
 from keyferry.bus.requests import ATTEMPT_SECONDS, Requests
 from keyferry.errors import BusUnavailable, KeyferryError
+from keyferry.subjects import service_inbox
 
 T = TypeVar("T")
 
@@ -199,24 +202,33 @@ class Bus:
 
 @asynccontextmanager
 async def connect(
-    url: str, *, name: str, inbox: str | None = None, attempt_seconds: float = ATTEMPT_SECONDS
+    url: str,
+    *,
+    name: str,
+    inbox: str | None = None,
+    access: Access | None = None,
+    attempt_seconds: float = ATTEMPT_SECONDS,
+    look_seconds: float = LOOK_SECONDS,
 ) -> AsyncIterator[Bus]:
     """A connection to NATS that lasts as long as the block, through any number of lost connections.
 
     Args:
         url: One or more servers, comma-separated.
         name: Shown by the server.
-        inbox: Prefix of the subjects that replies come to; needed to `Bus.request`.
+        inbox: Prefix of the subjects that replies come to; needed to `Bus.request`. A service's own without it.
+        access: Who we are, and whom we trust; by default nobody in particular.
         attempt_seconds: How long a request waits for its reply before it is published again.
+        look_seconds: How often to look whether a token has been replaced.
 
     Raises:
         BusUnavailable: the first connection could not be made within some seconds.
     """
-    prefix = inbox or f"_INBOX_{name}"
+    prefix = inbox or service_inbox(name)
     client = Connection()
     try:
         await client.open(
             url,
+            access=access,
             name=name,
             inbox_prefix=prefix,
         )
@@ -225,10 +237,16 @@ async def connect(
         raise BusUnavailable(
             f"NATS cannot be reached at {servers} ({error}): check the servers, the credentials and the network policy"
         ) from None
+    requests, renewing = Requests(client, prefix, attempt_seconds), None
     try:
-        requests = Requests(client, prefix, attempt_seconds)
         if inbox is not None:
             await requests.listen()
+        if access is not None and access.token_file:
+            renewing = asyncio.create_task(renew(client, access.token, requests.are_done, every=look_seconds))
         yield Bus(client, requests)
     finally:
+        if renewing is not None:
+            renewing.cancel()
+            with suppress(asyncio.CancelledError):
+                await renewing
         await client.close()

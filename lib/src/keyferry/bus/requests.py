@@ -36,6 +36,10 @@ class Requests:
         # Queues, not futures: a true reply right behind a forged one must not be lost.
         self._waiting: dict[str, asyncio.Queue[Msg]] = {}
 
+    def are_done(self) -> bool:
+        """Whether nobody waits for a reply."""
+        return not self._waiting
+
     async def listen(self) -> None:
         """Begin to take replies."""
         await self._nats.subscribe(f"{self._inbox}.*", cb=self._take)

@@ -43,9 +43,9 @@ async def serve(settings: Settings, ready: Readiness) -> None:
 
 async def _serve(settings: Settings, ready: Readiness, keys: KeyFile[FetcherKeys], public: KeyFile[PublicKeys]) -> None:
     async with (
-        connect(settings.nats_url, name="fetcher") as bus,
+        connect(settings.nats_url, name="fetcher", access=settings.access) as bus,
         connect_kube(settings.kubeconfig or None, user_agent="keyferry-fetcher") as kube,
-        connect_store(settings.redis_url, name="fetcher") as store,
+        connect_store(settings.redis_url, name="fetcher", ca_file=settings.redis_ca_file) as store,
         open_providers(settings.providers, os.environ) as providers,
         asyncio.TaskGroup() as tasks,
     ):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from keyferry.audit import LOGS
 from keyferry.service import ServiceSettings
 from keyferry.settings import count, duration, setting, size, words
-from keyferry.store import store_url
+from keyferry.store import check_store, store_url
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +51,9 @@ class Settings(ServiceSettings):
         parse=store_url,
         secret=True,
     )
+    redis_ca_file: str = setting(
+        "KEYFERRY_REDIS_CA_FILE", "PEM file of the CAs of a rediss:// server; the system's without it", default=""
+    )
     backend_calls: int = setting(
         "KEYFERRY_BACKEND_CONCURRENCY",
         "calls of this fetcher to one backend at once; mounts go before refreshes, and namespaces take turns",
@@ -74,3 +77,12 @@ class Settings(ServiceSettings):
         "where records of who got what go: a file such as /dev/stdout, off, or nothing for among the logs",
         default=LOGS,
     )
+
+    def __post_init__(self) -> None:
+        """Refuse what would go over a network in the clear.
+
+        Raises:
+            SettingsError: it would.
+        """
+        ServiceSettings.__post_init__(self)
+        check_store(self.redis_url, allow_plaintext=self.allow_plaintext)

@@ -39,7 +39,8 @@ async def serve(settings: Settings, ready: Readiness) -> None:
     def on_registration(problem: str | None) -> None:
         kubelet_says[:] = [f"kubelet did not register the driver: {problem}"] if problem else []
 
-    async with connect(settings.nats_url, name="node-driver", inbox=inbox_prefix(settings.node)) as bus:
+    inbox = inbox_prefix(settings.node)
+    async with connect(settings.nats_url, name="node-driver", inbox=inbox, access=settings.access) as bus:
 
         def missing() -> list[str]:
             return [*([] if bus.is_connected else ["NATS is not connected"]), *kubelet_says]

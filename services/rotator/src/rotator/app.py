@@ -28,8 +28,8 @@ async def serve(settings: Settings, ready: Readiness) -> None:
         end_after_ms=int(settings.end_after * 1000),
     )
     async with (
-        connect(settings.nats_url, name="rotator") as bus,
-        connect_store(settings.redis_url, name="rotator") as store,
+        connect(settings.nats_url, name="rotator", access=settings.access) as bus,
+        connect_store(settings.redis_url, name="rotator", ca_file=settings.redis_ca_file) as store,
         asyncio.TaskGroup() as tasks,
     ):
         schedule = Schedule(store, policy)

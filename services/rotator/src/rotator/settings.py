@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from keyferry.service import ServiceSettings
 from keyferry.settings import count, duration, setting
-from keyferry.store import store_url
+from keyferry.store import check_store, store_url
 
 
 def interval(text: str) -> float:
@@ -23,6 +23,9 @@ class Settings(ServiceSettings):
         "Redis or Valkey that holds the schedule, such as redis://:password@host:6379/0; shared by all rotators",
         parse=store_url,
         secret=True,
+    )
+    redis_ca_file: str = setting(
+        "KEYFERRY_REDIS_CA_FILE", "PEM file of the CAs of a rediss:// server; the system's without it", default=""
     )
     interval: float = setting(
         "KEYFERRY_ROTATION_INTERVAL",
@@ -57,3 +60,12 @@ class Settings(ServiceSettings):
     concurrency: int = setting(
         "KEYFERRY_ROTATION_CONCURRENCY", "volume events in work at once", default=64, parse=count
     )
+
+    def __post_init__(self) -> None:
+        """Refuse what would go over a network in the clear.
+
+        Raises:
+            SettingsError: it would.
+        """
+        ServiceSettings.__post_init__(self)
+        check_store(self.redis_url, allow_plaintext=self.allow_plaintext)

@@ -23,7 +23,7 @@ async def serve(settings: Settings, ready: Readiness) -> None:
     # A pod's name is enough: who restarts in it knows that the holder of its Lease is dead.
     identity = settings.identity or f"{socket.gethostname()}-{secrets.token_hex(4)}"
     async with (
-        connect(settings.nats_url, name="syncer") as bus,
+        connect(settings.nats_url, name="syncer", access=settings.access) as bus,
         connect_kube(settings.kubeconfig or None, user_agent="keyferry-syncer") as kube,
     ):
         leader = Leader(kube, namespace=settings.namespace, identity=identity, seconds=settings.lease)
