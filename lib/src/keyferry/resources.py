@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 DRIVER_NAME = "secrets-store.csi.k8s.io"
 TOKEN_AUDIENCE = "keyferry"  # noqa: S105 - an audience, not a token
+SYNCER_NODE = "keyferry-syncer"
+"""In place of a node's name, where syncers ask for a service account that no pod speaks for."""
 MAX_CONTENT_BYTES = 4 * 1024 * 1024
 DEFAULT_FILE_MODE = 0o644
 

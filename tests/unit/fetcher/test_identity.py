@@ -19,11 +19,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fetcher import identity
-from fetcher.identity import TokenVerifier
+from fetcher.identity import TokenVerifier, check_bearer
 from fetcher.issuer import parsed
 from keyferry.errors import AccessDenied, IdentityRefused, KubernetesUnavailable
 from keyferry.kube import Json, Kube, connect
-from keyferry.resources import Pod
+from keyferry.resources import SYNCER_NODE, Pod
 from keyferry.testing.kube import KubeAPI
 
 KEYS = "/openid/v1/jwks"
@@ -519,3 +519,71 @@ def test_any_three_parts_as_token_are_refused(header: bytes, payload: bytes, sig
                 node="node-1",
             )
         )
+
+
+ACCOUNT = Pod("default", "", "", "web")
+"""Whom a syncer asks for: a service account, with no pod."""
+
+
+async def test_an_account_is_who_its_token_says(cluster: Cluster) -> None:
+    """A syncer may ask for an account with a token of the account's own, for us and for a backend."""
+    await cluster.run_pod()
+    token = await cluster.token(ACCOUNT, bound=False)
+
+    verified = await cluster.verifier.verify(token, pod=ACCOUNT, node=SYNCER_NODE)
+
+    assert (verified.pod, verified.node) == (ACCOUNT, SYNCER_NODE)
+    check_bearer(await cluster.token(ACCOUNT, audience="vault", bound=False), audience="vault", pod=ACCOUNT)
+
+
+@pytest.mark.parametrize("node", ["node-1", "", "keyferry-syncer2"])
+async def test_only_syncers_ask_for_accounts(cluster: Cluster, node: str) -> None:
+    """A node must name a pod, whatever token it got hold of."""
+    await cluster.run_pod()
+
+    said = await cluster.refusal(await cluster.token(ACCOUNT, bound=False), ACCOUNT, node=node)
+
+    assert "not bound to a pod" in said
+
+
+@pytest.mark.parametrize("node", ["node-1", SYNCER_NODE])
+async def test_a_pods_token_is_no_accounts(cluster: Cluster, node: str) -> None:
+    """What kubelet gave to one pod is no proof of the account as such: not for us, and not for a backend."""
+    pod = await cluster.run_pod()
+
+    await cluster.refusal(await cluster.token(pod), ACCOUNT, node=node)
+    with pytest.raises(IdentityRefused, match="is bound to a pod"):
+        check_bearer(await cluster.token(pod, audience="vault"), audience="vault", pod=ACCOUNT)
+
+
+@pytest.mark.parametrize("bound", ["pod", "secret", "node"])
+async def test_what_is_bound_is_no_accounts(cluster: Cluster, bound: str) -> None:
+    """A token that proves some object proves nothing else."""
+    await cluster.run_pod()
+    claims = cluster.api.tokens.claims(await cluster.token(ACCOUNT, bound=False))
+    claims["kubernetes.io"][bound] = {"name": "x", "uid": "y"}
+
+    said = await cluster.refusal(cluster.signed(claims), ACCOUNT, node=SYNCER_NODE)
+
+    assert f"is bound to a {bound}" in said
+
+
+@pytest.mark.parametrize("other", [Pod("shop", "", "", "web"), Pod("default", "", "", "db")])
+async def test_a_token_is_no_proof_of_another_account(cluster: Cluster, other: Pod) -> None:
+    """Namespace and name must be the token's."""
+    await cluster.run_pod()
+    token = await cluster.token(ACCOUNT, bound=False)
+
+    assert "expected" in await cluster.refusal(token, other, node=SYNCER_NODE)
+    assert "expected" in await cluster.refusal(
+        await cluster.token(ACCOUNT, bound=False, audience="vault"), ACCOUNT, node=SYNCER_NODE
+    )
+
+
+@pytest.mark.parametrize("half", [Pod("default", "web-0", "", "web"), Pod("default", "", "u-1", "web")])
+async def test_half_a_pod_is_none(cluster: Cluster, half: Pod) -> None:
+    """A request that names a pod in part is a pod's, and its token must be."""
+    await cluster.run_pod()
+    token = await cluster.token(ACCOUNT, bound=False)
+
+    assert "not bound to a pod" in await cluster.refusal(token, half, node=SYNCER_NODE)

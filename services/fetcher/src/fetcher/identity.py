@@ -15,7 +15,7 @@ import jwt
 from fetcher.issuer import IssuerKey, IssuerKeys
 from keyferry.errors import IdentityRefused
 from keyferry.kube import Flights, Json, Kube, object_path
-from keyferry.resources import TOKEN_AUDIENCE, Pod
+from keyferry.resources import SYNCER_NODE, TOKEN_AUDIENCE, Pod
 
 security = logging.getLogger("keyferry.security")
 
@@ -88,7 +88,8 @@ class TokenVerifier:
 
         Args:
             token: With audience ``keyferry``, as kubelet gave it to the node-driver.
-            pod: Whom the request claims to be for.
+            pod: Whom the request claims to be for; only a namespace and an account where a syncer asks, whose token
+                must then be bound to no pod.
             node: Whose subject the request came on.
 
         Raises:
@@ -99,8 +100,11 @@ class TokenVerifier:
         try:
             claims = await self._authentic(token)
             expires_at = self._timely(claims)
-            _check_pod(claims, pod)
-            await self._check_node(claims, pod, node)
+            if _is_account(pod) and node == SYNCER_NODE:
+                _check_account(claims, pod)
+            else:
+                _check_pod(claims, pod)
+                await self._check_node(claims, pod, node)
         except IdentityRefused as refused:
             security.warning("identity refused", extra={"pod": str(pod), "node": node, "reason": refused.message})
             raise
@@ -196,7 +200,7 @@ def check_bearer(token: str, *, audience: str, pod: Pod) -> None:
     """
     try:
         _shape(token, audience)
-        _check_pod(_part(token, 1), pod)
+        (_check_account if _is_account(pod) else _check_pod)(_part(token, 1), pod)
     except IdentityRefused as refused:
         refused.message = f'the service account token for audience "{audience}": {refused.message}'
         security.warning("identity refused", extra={"pod": str(pod), "reason": refused.message})
@@ -224,6 +228,26 @@ def _check_pod(claims: Json, pod: Pod) -> None:
     _check_claim("kubernetes.io/namespace", _at(claims, "namespace"), pod.namespace)
     _check_claim("kubernetes.io/pod/name", _at(claims, "pod", "name"), pod.name)
     _check_claim("kubernetes.io/pod/uid", _at(claims, "pod", "uid"), pod.uid)
+    _check_account_names(claims, pod)
+
+
+def _is_account(pod: Pod) -> bool:
+    """Whether a request is for a service account itself, with no pod that would have to be there."""
+    return not pod.name and not pod.uid
+
+
+def _check_account(claims: Json, pod: Pod) -> None:
+    # A token that is bound to something proves that thing, and must not be taken for the account's own.
+    for bound in ("pod", "secret", "node"):
+        if _at(claims, bound) is not None:
+            raise IdentityRefused(
+                f"the service account token is bound to a {bound}, expected one that is bound to none"
+            )
+    _check_account_names(claims, pod)
+
+
+def _check_account_names(claims: Json, pod: Pod) -> None:
+    _check_claim("kubernetes.io/namespace", _at(claims, "namespace"), pod.namespace)
     _check_claim("kubernetes.io/serviceaccount/name", _at(claims, "serviceaccount", "name"), pod.service_account)
     _check_claim("sub", claims.get("sub"), f"system:serviceaccount:{pod.namespace}:{pod.service_account}")
 
