@@ -1,7 +1,7 @@
 """Writes Secrets: by server-side apply, only on change, and never into what somebody else made.
 
 We may not read Secrets. What must be known of one that is there already, a dry run of an apply without values tells:
-who owns which of its fields (Kubernetes, "Server-Side Apply"). Its values are in that answer too, and are not looked at.
+who owns which of its fields (Kubernetes, "Server-Side Apply"). Its values are in that answer too; nobody looks at them.
 """
 
 from __future__ import annotations
