@@ -88,7 +88,7 @@ async def test_a_flush_while_it_is_made_is_noticed(bus: Bus, lost: Desk) -> None
     rebuild, told = Rebuild(lost.schedule, bus), lost.schedule.tell
 
     async def tell_and_flush(word: Word, now_ms: int) -> tuple[str, bool]:
-        if word.volume_id == "v40":
+        if word.name == "n1 v40":
             await lost.store.call("DEL", f"{lost.prefix}lock", f"{lost.prefix}volumes")
         return await told(word, now_ms)
 
@@ -147,4 +147,4 @@ async def test_a_sweep_drops_what_the_stream_has_forgotten(bus: Bus, lost: Desk)
     assert await rebuild.sweep() == 1
     assert await rebuild.sweep() == 0
     held = await lost.store.call("HKEYS", f"{lost.prefix}volumes")
-    assert sorted(held) == [b"kept", b"new"]
+    assert sorted(held) == [b"n1 kept", b"n1 new"]

@@ -154,6 +154,6 @@ class Rebuild:
 
 def _volume_of(stored: Stored) -> str:
     try:
-        return Word.heard(stored.subject, stored.payload, stored.stored_us).volume_id
+        return Word.heard(stored.subject, stored.payload, stored.stored_us).name
     except UntrustedMessage:
         return ""

@@ -14,7 +14,7 @@ from importlib.resources import files
 from typing import Any
 
 from keyferry.store import Script, Store, script
-from rotator.words import Change, Word
+from rotator.words import Change, Word, volume_id
 
 PREFIX = "keyferry:rotation:"
 
@@ -113,7 +113,7 @@ class Schedule:
         """Take in a node's word on a volume; an older one than is known changes nothing.
 
         Returns:
-            What came of it (stale, foreign, left, unknown, joined, answered, failed or
+            What came of it (stale, left, unknown, joined, answered, failed or
             kept), and whether something is due now.
         """
         about = word.told() | {"default": self._policy.interval_ms, "grace": self._policy.end_after_ms}
@@ -165,7 +165,7 @@ class Schedule:
         return int(await self._run(_SETTLE, now_ms, {"token": token, "keys": list(keys)}))
 
     async def silent(self, before_us: int, now_ms: int, cursor: str, *, limit: int = 500) -> tuple[str, list[str]]:
-        """Some volumes of which nothing was heard since; the next cursor is ``0`` at the end."""
+        """Names of some volumes of which nothing was heard since; the next cursor is ``0`` at the end."""
         about = {"before": before_us, "cursor": cursor, "limit": limit}
         following, volumes = await self._run(_SILENT, now_ms, about)
         return following.decode(), [volume.decode() for volume in volumes]
@@ -219,6 +219,6 @@ def _claim(found: dict[str, Any]) -> Claim:
         asked_ms=int(found["asked"]),
         due_ms=int(found["due"]),
         why=found["why"],
-        nodes={node: tuple(sorted(volumes)) for node, volumes in found["nodes"].items()},
+        nodes={node: tuple(sorted(map(volume_id, names))) for node, names in found["nodes"].items()},
         again=found["again"],
     )

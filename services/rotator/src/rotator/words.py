@@ -56,16 +56,17 @@ class Word:
         return cls(event, told_us)
 
     @property
-    def volume_id(self) -> str:
-        """Which volume it is about."""
+    def name(self) -> str:
+        """What the schedule calls the volume: by its node as well, so that no node can speak for another's."""
         event = self.event
-        return event.volume_id if isinstance(event, VolumePublished | VolumeUnpublished) else event.volume.volume_id
+        about = event if isinstance(event, VolumePublished | VolumeUnpublished) else event.volume
+        return volume_name(about.node, about.volume_id)
 
     def told(self) -> dict[str, Any]:
         """For ``lua/told.lua``."""
         event = self.event
         if isinstance(event, VolumeUnpublished):
-            return {"kind": "unpublished", "volume": event.volume_id, "node": event.node, "at": self.told_us}
+            return {"kind": "unpublished", "volume": self.name, "at": self.told_us}
         if isinstance(event, VolumeRefreshed):
             return self._volume("refreshed", event.volume)
         if isinstance(event, RefreshFailed):
@@ -76,7 +77,7 @@ class Word:
     def _volume(self, kind: str, volume: VolumePublished) -> dict[str, Any]:
         return {
             "kind": kind,
-            "volume": volume.volume_id,
+            "volume": self.name,
             "at": self.told_us,
             "node": volume.node,
             "uid": volume.pod.uid,
@@ -94,6 +95,16 @@ class Word:
 def _backend(provider: str) -> str:
     """Two providers' names may stand for one kind of backend, whose changes concern the classes of both."""
     return "vault" if provider == "openbao" else provider
+
+
+def volume_name(node: str, volume_id: str) -> str:
+    """A volume of a node, as the schedule calls it. No subject has a space, and so has no node that may speak."""
+    return f"{node} {volume_id}"
+
+
+def volume_id(name: str) -> str:
+    """Kubelet's id in such a name."""
+    return name.partition(" ")[2]
 
 
 def _interval(rotation_ms: int | None) -> int:

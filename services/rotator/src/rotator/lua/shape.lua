@@ -3,11 +3,11 @@
 --
 --   due                     sorted set: content key by when it must be looked at again
 --   contents                hash: content key to a content, packed
---   members:<content key>   hash: volume id to a member, packed
---   volumes                 hash: volume id to content key
---   pods                    hash: pod uid to volume ids, packed
+--   members:<content key>   hash: volume to a member, packed; a volume is its node's name and its id (`rotator.words`)
+--   volumes                 hash: volume to content key
+--   pods                    hash: pod uid to volumes, packed
 --   sources:<provider>/<source>, classes:<namespace>/<class>, provider:<name>   sets of content keys
---   gone:<volume id>        when an unpublished volume was told of, so that an older word does not bring it back
+--   gone:<volume>        when an unpublished volume was told of, so that an older word does not bring it back
 --   recent:<provider>/<source>   a change of what nobody is known to hold: its volume may be told of any moment
 --   seen:<event id>, finished:<pod uid>   so that it counts once; so that it counts although it came first
 --   built                   which stream the schedule was made from; without it, volumes are missing

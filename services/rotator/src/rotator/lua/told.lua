@@ -1,6 +1,6 @@
 -- A node's word on a volume. Told: kind, volume, at (us), node, uid, namespace, class, provider, key, fetched, interval,
 -- refresh_by, sources, asked_for, hopeless, default (interval of those with -1), grace.
--- Returns what came of it: stale, foreign, left, unknown, joined, answered, failed, kept; and whether something is due at once.
+-- Returns what came of it: stale, left, unknown, joined, answered, failed, kept; and whether something is due at once.
 
 local volume = told.volume
 local key = redis.call('HGET', P .. 'volumes', volume)
@@ -8,7 +8,6 @@ local m = key and load_member(key, volume)
 
 local last = m and m.told or tonumber(redis.call('GET', P .. 'gone:' .. volume) or '0')
 if told.at < last then return { 'stale', 0 } end
-if m and m.node ~= told.node then return { 'foreign', 0 } end -- a pod does not move; a node may be in foreign hands
 
 if told.kind == 'unpublished' then
   local lasts = math.floor(told.at / 1000) + GONE_MS - now
