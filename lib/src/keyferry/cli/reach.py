@@ -1,0 +1,103 @@
+"""Connections of a command to what it needs; what it lacks is said with the way to get it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from keyferry.bus import Bus
+from keyferry.bus import connect as connect_bus
+from keyferry.cli.lacking import Lacking
+from keyferry.errors import BusUnavailable
+from keyferry.kube import Kube
+from keyferry.kube import connect as connect_kube
+from keyferry.kube.connection import SERVICE_ACCOUNT
+from keyferry.settings import SettingsError
+from keyferry.store import Store, connect_store, store_url
+
+_NATS = (
+    "set KEYFERRY_NATS_URL or --nats-url; from outside the cluster, with `kubectl -n kube-system port-forward "
+    "svc/keyferry-nats 4222` it is the default"
+)
+_REDIS = (
+    "set KEYFERRY_REDIS_URL or --redis-url to what the rotators have; from outside the cluster: "
+    "`kubectl -n kube-system port-forward svc/keyferry-valkey 6379`, then redis://:PASSWORD@127.0.0.1:6379/0"
+)
+_KUBE = "set KEYFERRY_KUBECONFIG, KUBECONFIG or --kubeconfig"
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """Where everything is, as asked."""
+
+    nats_url: str = field(repr=False)
+    redis_url: str = field(repr=False)
+    kubeconfig: str
+
+    @classmethod
+    def asked(cls, asked: argparse.Namespace) -> Reach:
+        """From the arguments, which have the environment as defaults."""
+        return cls(asked.nats_url, asked.redis_url, asked.kubeconfig or _usual_kubeconfig())
+
+    @asynccontextmanager
+    async def bus(self, *, inbox: str | None = None) -> AsyncIterator[Bus]:
+        """NATS.
+
+        Args:
+            inbox: As `keyferry.bus.connect` takes it.
+
+        Raises:
+            Lacking: it cannot be reached.
+        """
+        async with AsyncExitStack() as stack:
+            try:
+                bus = await stack.enter_async_context(connect_bus(self.nats_url, name="cli", inbox=inbox))
+            except BusUnavailable as error:
+                raise Lacking(f"{error.message}\n  {_NATS}") from None
+            yield bus
+
+    @asynccontextmanager
+    async def store(self) -> AsyncIterator[Store]:
+        """Redis.
+
+        Raises:
+            Lacking: there is none, or it does not answer.
+        """
+        if not self.redis_url:
+            raise Lacking(f"the schedule is in Redis, and nothing says where that is\n  {_REDIS}")
+        try:
+            store_url(self.redis_url)
+        except ValueError as error:
+            raise Lacking(f"KEYFERRY_REDIS_URL {error}") from None
+        async with connect_store(self.redis_url, name="cli") as store:
+            if not store.is_connected:
+                raise Lacking(f"Redis does not answer, or refuses our password\n  {_REDIS}")
+            yield store
+
+    @asynccontextmanager
+    async def kube(self) -> AsyncIterator[Kube]:
+        """The Kubernetes API.
+
+        Raises:
+            Lacking: nothing says where it is.
+        """
+        if not self.kubeconfig and not SERVICE_ACCOUNT.exists():
+            raise Lacking(f"nothing says where the Kubernetes API is\n  {_KUBE}")
+        async with AsyncExitStack() as stack:
+            try:
+                connecting = connect_kube(self.kubeconfig or None, user_agent="keyferry-cli")
+                kube = await stack.enter_async_context(connecting)
+            except SettingsError as error:
+                raise Lacking(f"{error}\n  {_KUBE}") from None
+            yield kube
+
+
+def _usual_kubeconfig() -> str:
+    """As kubectl finds it; empty where there is none, as in a pod."""
+    named = os.environ.get("KUBECONFIG", "")
+    usual = Path.home() / ".kube" / "config"
+    return named or (str(usual) if usual.exists() else "")
