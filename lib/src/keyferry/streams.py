@@ -132,6 +132,7 @@ async def ensure(settings: Settings) -> None:
             await context.add_consumer(
                 consumer.stream,
                 ConsumerConfig(
+                    name=consumer.durable,  # so that what it may take is part of the subject that makes it
                     durable_name=consumer.durable,
                     filter_subject=consumer.subject,
                     ack_policy=AckPolicy.EXPLICIT,

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
+from weakref import WeakSet
 
 import nats.errors
 from nats.aio.client import Client
@@ -17,7 +18,9 @@ from keyferry.bus.identity import Access, check_server
 
 log = logging.getLogger(__name__)
 
-CONNECTED = Gauge("keyferry_bus_connected", "1 while the connection to NATS stands.")
+CONNECTED = Gauge("keyferry_bus_connected", "1 while the connection to NATS stands; of several, while all do.")
+_open: WeakSet[Connection] = WeakSet()
+CONNECTED.set_function(lambda: float(bool(_open) and all(each.is_connected for each in _open)))
 _CONNECT_SECONDS = 5.0
 _PING_SECONDS = 10  # two missed answers, and the connection is taken for dead
 _RECONNECT_SECONDS = 1
@@ -52,6 +55,7 @@ class Connection(Client):
         Raises:
             nats.errors.Error, OSError: it could not be made within some seconds.
         """
+        _open.add(self)
         if access is not None:
             options |= self._identified(access, url)
         try:
@@ -70,7 +74,6 @@ class Connection(Client):
             if isinstance(reason, nats.errors.Error | OSError):
                 raise reason from None
             raise
-        CONNECTED.set(1)
 
     def _identified(self, access: Access, url: str) -> dict[str, Any]:
         options = access.options(url)
@@ -93,7 +96,7 @@ class Connection(Client):
 
     async def close(self) -> None:
         """Send what is still to be sent, then close for good."""
-        CONNECTED.set(0)
+        _open.discard(self)
         with suppress(nats.errors.Error, TimeoutError):
             if self.is_connected:
                 await self.flush(timeout=_FLUSH_SECONDS)
@@ -120,7 +123,6 @@ class Connection(Client):
             raise nats.errors.StaleConnectionError from error
 
     async def _attempt_reconnect(self) -> None:
-        CONNECTED.set(0)
         log.warning("NATS connection lost; reconnecting")
         while True:
             try:
@@ -131,7 +133,6 @@ class Connection(Client):
             else:
                 break
         if self.is_connected:
-            CONNECTED.set(1)
             self._said = ""
             log.warning("NATS connection is back")
             for tell in tuple(self.reconnected):

@@ -12,6 +12,7 @@ import nats.errors
 
 from keyferry import telemetry
 from keyferry.bus.acks import check_ack, refused
+from keyferry.bus.answer import Answer, answer
 from keyferry.bus.client import Connection
 from keyferry.bus.deliver import Deliver, Handler
 from keyferry.bus.headers import MESSAGE_ID, PUBLISHED, TTL
@@ -181,6 +182,20 @@ class Bus:
             BusUnavailable: the connection has been closed for good. One that is lost is waited for.
         """
         await listen(self._nats, subject, handle, destination or subject)
+
+    async def answer(self, subject: str, queue: str, handle: Answer) -> None:
+        """Answer what is asked on a subject, until cancelled; of those who share a queue, one is asked.
+
+        Args:
+            subject: Captured by no stream.
+            queue: The queue group.
+            handle: Called with the question, for many at once; returns the answer. What it raises is logged and counted
+                and leaves the question unanswered.
+
+        Raises:
+            BusUnavailable: the connection has been closed for good. One that is lost is waited for.
+        """
+        await answer(self._nats, subject, queue, handle)
 
     async def consume(self, consumer: Consumer, handle: Handler, *, concurrency: int) -> None:
         """Take messages as fast as they can be handled, until cancelled.

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from keyferry.bus.pull import Consumer
+from keyferry.resources import SYNCER_NODE
 from keyferry.streams import (
     CONSUMERS,
     ENDINGS,
@@ -20,7 +21,7 @@ from keyferry.streams import (
     SYNC_CONTENTS,
     SYNC_VOLUMES,
 )
-from keyferry.subjects import END_SUBJECT, inbox_prefix, node_token, service_inbox
+from keyferry.subjects import END_SUBJECT, inbox_prefix, node_token, refresh_subject, service_inbox
 
 ACCOUNT = "KEYFERRY"
 """Where everything lives."""
@@ -28,7 +29,7 @@ ACCOUNT = "KEYFERRY"
 CALLOUT_ACCOUNT = "CALLOUT"
 """Where the server asks fetchers who a node is; nothing else is there to be heard or said."""
 
-CALLOUT_SUBJECT = "$SYS.REQ.USER.AUTH"
+CALLOUT_SUBJECT, CALLOUT_QUEUE = "$SYS.REQ.USER.AUTH", "fetchers"
 
 _STREAMS = sorted({consumer.stream for consumer in CONSUMERS} | {"DEAD"})
 
@@ -74,8 +75,9 @@ SERVICES = {
             "$JS.API.DIRECT.GET.VOLUMES",
             "$JS.API.DIRECT.GET.SYNC.keyferry.sync.*.*",
             "keyferry.change.kubernetes",
+            refresh_subject(SYNCER_NODE),
         ),
-        (f"{service_inbox('syncer')}.>",),
+        (f"{service_inbox('syncer')}.>", f"{inbox_prefix(SYNCER_NODE)}.>"),
     ),
     "streams": Rights(  # the step that makes streams and consumers, and ends
         (
@@ -87,7 +89,7 @@ SERVICES = {
 }
 """The identities with a key of their own in the server's configuration."""
 
-CALLOUT = Rights(("$SYS.REQ.USER.AUTH.>", "_INBOX.>"), (f"{CALLOUT_SUBJECT} fetchers",))
+CALLOUT = Rights(("$SYS._INBOX.*.*",), (f"{CALLOUT_SUBJECT} {CALLOUT_QUEUE}",))
 """Of the fetchers' second connection, in the account `CALLOUT_ACCOUNT`."""
 
 

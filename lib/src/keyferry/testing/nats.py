@@ -25,13 +25,17 @@ jetstream {{
 """
 
 
+DEPLOYED = Path(__file__).parents[4] / "deploy" / "nats" / "nats.conf"
+"""The configuration that is deployed."""
+
+
 @dataclass(frozen=True)
 class Nats:
     """A running nats-server; `process` restarts, pauses or kills it."""
 
     process: Server
     url: str
-    """Where clients connect, without credentials: `nats://127.0.0.1:PORT`."""
+    """Where clients connect, without credentials: `nats://127.0.0.1:PORT`, `tls://` where it has identities."""
     config: Path
     """Its configuration file, read again by `process.restart()`."""
     store: Path
@@ -68,3 +72,33 @@ def nats_server(
         ready=logged("Server is ready"),
     ) as process:
         yield Nats(process, f"nats://127.0.0.1:{port}", config, store)
+
+
+@contextmanager
+def guarded_nats_server(directory: Path, identities: Path, *, port: int | None = None) -> Iterator[Nats]:
+    """Run nats-server on loopback as it is deployed: TLS, identities, and fetchers who are asked about nodes.
+
+    Args:
+        directory: Holds its configuration, log and JetStream store.
+        identities: What `keyferry.identities.create` made for 127.0.0.1.
+        port: Where it listens; a free one by default.
+
+    Raises:
+        ServerError: If it does not come up.
+    """
+    port = port or free_port()
+    config, store = directory / "nats.conf", directory / "jetstream"
+    directory.mkdir(parents=True, exist_ok=True)
+    text = DEPLOYED.read_text()
+    for deployed, here in (
+        ("port: 4222", f'listen: "127.0.0.1:{port}"'),
+        ("$SERVER_NAME", f"test-{os.getpid()}-{port}"),
+        ("/etc/keyferry-nats/tls/tls.", f"{identities}/nats."),
+        ('"auth/auth.conf"', f'"{os.path.relpath(identities / "auth.conf", directory)}"'),
+        ('"/data"', f'"{store}"'),
+    ):
+        text = text.replace(deployed, here)
+    config.write_text(text)
+    argv: list[str | Path] = [installed("nats-server"), "-c", config]
+    with server(argv, name="nats-server", log=directory / "nats.log", ready=logged("Server is ready")) as process:
+        yield Nats(process, f"tls://127.0.0.1:{port}", config, store)

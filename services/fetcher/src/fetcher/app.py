@@ -11,6 +11,7 @@ from fetcher.announce import Announcer
 from fetcher.backends import Calling
 from fetcher.boxes import Boxes
 from fetcher.budgets import Budgets
+from fetcher.callout import admit_nodes
 from fetcher.claims import Claims
 from fetcher.classes import Classes, ServiceAccounts
 from fetcher.coalesce import Coalescer
@@ -82,4 +83,6 @@ async def _serve(settings: Settings, ready: Readiness, keys: KeyFile[FetcherKeys
         tasks.create_task(bus.consume(MOUNTS, fetch, concurrency=settings.mounts))
         tasks.create_task(bus.consume(REFRESHES, fetch, concurrency=settings.refreshes))
         tasks.create_task(bus.consume(ENDINGS, endings, concurrency=_ENDINGS_AT_ONCE))
+        if settings.callout_dir:
+            tasks.create_task(admit_nodes(settings, tokens))
         ready.wait_for(missing)

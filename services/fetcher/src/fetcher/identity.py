@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import logging
 import time
@@ -12,6 +11,7 @@ from typing import Any, NoReturn
 
 import jwt
 
+from fetcher.bearer import at, header, part, quoted, shape, time_of
 from fetcher.issuer import IssuerKey, IssuerKeys
 from keyferry.errors import IdentityRefused
 from keyferry.kube import Flights, Json, Kube, object_path
@@ -23,9 +23,7 @@ PODS = "/api/v1/pods"
 LEEWAY_SECONDS = 30.0
 """How far the clocks of API server and fetcher may differ."""
 
-_LONGEST_TOKEN = 16 * 1024  # a bound token has about a thousand characters; longer ones are not worth parsing
 _NODES_REMEMBERED = 20_000  # of about 300 bytes each
-_LONGEST_QUOTE = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +96,7 @@ class TokenVerifier:
             AccessDenied: we may not read what is needed to tell.
         """
         try:
-            claims = await self._authentic(token)
+            claims = await self._authentic(token, self._audience)
             expires_at = self._timely(claims)
             if _is_account(pod) and node == SYNCER_NODE:
                 _check_account(claims, pod)
@@ -110,24 +108,49 @@ class TokenVerifier:
             raise
         return Verified(pod, node, expires_at)
 
-    async def _authentic(self, token: str) -> Json:
+    async def verify_account(self, token: str, *, audience: str, account: str) -> Verified:
+        """Makes sure that a token proves some pod of a service account, which runs now, and tells where.
+
+        Unlike `verify` it asks the API server each time: it is for connections, which are few and last.
+
+        Args:
+            token: As kubelet gave it to the pod.
+            audience: That it must be meant for.
+            account: ``namespace/name``.
+
+        Raises:
+            IdentityRefused: it does not prove that.
+            KubernetesUnavailable: it cannot be told now.
+            AccessDenied: we may not read what is needed to tell.
+        """
+        claims = await self._authentic(token, audience)
+        expires_at = self._timely(claims)
+        namespace, _, name = account.partition("/")
+        pod = Pod(namespace, str(at(claims, "pod", "name")), str(at(claims, "pod", "uid")), name)
+        _check_pod(claims, pod)
+        node = await self._look_up(pod)
+        if (claimed := at(claims, "node", "name")) is not None:
+            _check_claim("kubernetes.io/node/name", claimed, node)
+        return Verified(pod, node, expires_at)
+
+    async def _authentic(self, token: str, audience: str) -> Json:
         """The claims of a token that the cluster's issuer signed for us."""
-        shape = _shape(token, self._audience)
-        header = _header(token)
-        key_id = header.get("kid")
+        form = shape(token, audience)
+        head = header(token)
+        key_id = head.get("kid")
         if not isinstance(key_id, str):
-            raise IdentityRefused(f"the service account token names no key ({shape})")
+            raise IdentityRefused(f"the service account token names no key ({form})")
         issuer, key = await self._keys.find(key_id)
         if key is None:
             raise IdentityRefused(
-                f"the service account token is signed with key {_quoted(key_id)}, "
-                f"which the API server of this cluster does not list ({shape})"
+                f"the service account token is signed with key {quoted(key_id)}, "
+                f"which the API server of this cluster does not list ({form})"
             )
-        claims = self._opened(token, key, f"algorithm {_quoted(header.get('alg'))}, key {_quoted(key_id)}, {shape}")
+        claims = self._opened(token, key, f"algorithm {quoted(head.get('alg'))}, key {quoted(key_id)}, {form}")
         _check_claim("iss", claims.get("iss"), issuer)
         audiences = claims.get("aud")
-        if self._audience not in (audiences if isinstance(audiences, list) else [audiences]):
-            raise IdentityRefused(f'token claim aud is {_quoted(audiences)}, expected "{self._audience}"')
+        if audience not in (audiences if isinstance(audiences, list) else [audiences]):
+            raise IdentityRefused(f'token claim aud is {quoted(audiences)}, expected "{audience}"')
         return claims
 
     def _opened(self, token: str, key: IssuerKey, about: str) -> Json:
@@ -145,7 +168,7 @@ class TokenVerifier:
 
     def _timely(self, claims: Json) -> float:
         now = self._now()
-        expires_at, valid_from = _time(claims, "exp"), _time(claims, "nbf")
+        expires_at, valid_from = time_of(claims, "exp"), time_of(claims, "nbf")
         if now > expires_at + LEEWAY_SECONDS:
             raise IdentityRefused(
                 f"the service account token expired {now - expires_at:.0f} s ago: "
@@ -159,7 +182,7 @@ class TokenVerifier:
         return expires_at
 
     async def _check_node(self, claims: Json, pod: Pod, node: str) -> None:
-        claimed = _at(claims, "node", "name")
+        claimed = at(claims, "node", "name")
         if claimed is not None:
             _check_claim("kubernetes.io/node/name", claimed, node)
             return
@@ -169,7 +192,7 @@ class TokenVerifier:
             runs_on = await self._flights.join(pod.uid, lambda: self._look_up(pod))
         if runs_on != node:
             raise IdentityRefused(
-                f"pod {pod} runs on node {_quoted(runs_on)}, the request came from node {_quoted(node)}"
+                f"pod {pod} runs on node {quoted(runs_on)}, the request came from node {quoted(node)}"
             )
 
     async def _look_up(self, pod: Pod) -> str:
@@ -179,7 +202,7 @@ class TokenVerifier:
             raise IdentityRefused(f"there is no pod {pod} any more")
         uid = told["metadata"]["uid"]
         if uid != pod.uid:
-            raise IdentityRefused(f"pod {pod} has uid {uid}, expected {_quoted(pod.uid)}: it was created anew")
+            raise IdentityRefused(f"pod {pod} has uid {uid}, expected {quoted(pod.uid)}: it was created anew")
         runs_on = told["spec"].get("nodeName")
         if not runs_on:
             raise IdentityRefused(f"pod {pod} runs on no node yet")
@@ -199,35 +222,20 @@ def check_bearer(token: str, *, audience: str, pod: Pod) -> None:
         IdentityRefused: it does not; the text says which claim differs.
     """
     try:
-        _shape(token, audience)
-        (_check_account if _is_account(pod) else _check_pod)(_part(token, 1), pod)
+        shape(token, audience)
+        (_check_account if _is_account(pod) else _check_pod)(part(token, 1), pod)
     except IdentityRefused as refused:
         refused.message = f'the service account token for audience "{audience}": {refused.message}'
         security.warning("identity refused", extra={"pod": str(pod), "reason": refused.message})
         raise
 
 
-def _header(token: str) -> Json:
-    # Not jwt.get_unverified_header: that takes the whole token apart, which the check of the signature does again, and
-    # would be a third of the cost. What is read here only chooses the key.
-    return _part(token, 0)
-
-
-def _part(token: str, index: int) -> Json:
-    """Header (0) or claims (1) of a token that nobody has verified; empty where there are none."""
-    try:
-        part = json.loads(base64.urlsafe_b64decode(token.split(".", 2)[index] + "=="))
-    except (ValueError, IndexError, RecursionError):
-        part = None
-    return part if isinstance(part, dict) else {}
-
-
 def _check_pod(claims: Json, pod: Pod) -> None:
-    if _at(claims, "pod", "uid") is None:
+    if at(claims, "pod", "uid") is None:
         raise IdentityRefused("the service account token is not bound to a pod")
-    _check_claim("kubernetes.io/namespace", _at(claims, "namespace"), pod.namespace)
-    _check_claim("kubernetes.io/pod/name", _at(claims, "pod", "name"), pod.name)
-    _check_claim("kubernetes.io/pod/uid", _at(claims, "pod", "uid"), pod.uid)
+    _check_claim("kubernetes.io/namespace", at(claims, "namespace"), pod.namespace)
+    _check_claim("kubernetes.io/pod/name", at(claims, "pod", "name"), pod.name)
+    _check_claim("kubernetes.io/pod/uid", at(claims, "pod", "uid"), pod.uid)
     _check_account_names(claims, pod)
 
 
@@ -239,7 +247,7 @@ def _is_account(pod: Pod) -> bool:
 def _check_account(claims: Json, pod: Pod) -> None:
     # A token that is bound to something proves that thing, and must not be taken for the account's own.
     for bound in ("pod", "secret", "node"):
-        if _at(claims, bound) is not None:
+        if at(claims, bound) is not None:
             raise IdentityRefused(
                 f"the service account token is bound to a {bound}, expected one that is bound to none"
             )
@@ -247,51 +255,11 @@ def _check_account(claims: Json, pod: Pod) -> None:
 
 
 def _check_account_names(claims: Json, pod: Pod) -> None:
-    _check_claim("kubernetes.io/namespace", _at(claims, "namespace"), pod.namespace)
-    _check_claim("kubernetes.io/serviceaccount/name", _at(claims, "serviceaccount", "name"), pod.service_account)
+    _check_claim("kubernetes.io/namespace", at(claims, "namespace"), pod.namespace)
+    _check_claim("kubernetes.io/serviceaccount/name", at(claims, "serviceaccount", "name"), pod.service_account)
     _check_claim("sub", claims.get("sub"), f"system:serviceaccount:{pod.namespace}:{pod.service_account}")
 
 
 def _check_claim(name: str, claimed: Any, expected: str) -> None:
     if claimed != expected:
-        raise IdentityRefused(f"token claim {name} is {_quoted(claimed)}, expected {_quoted(expected)}")
-
-
-def _at(claims: Json, *path: str) -> Any:
-    """A claim of Kubernetes' own; None where it is missing."""
-    told: Any = claims.get("kubernetes.io")
-    for part in path:
-        told = told.get(part) if isinstance(told, dict) else None
-    return told
-
-
-def _time(claims: Json, name: str) -> float:
-    told = claims.get(name)
-    if not isinstance(told, int | float) or isinstance(told, bool):
-        raise IdentityRefused(f"token claim {name} is {_quoted(told)}, expected a time")
-    return float(told)
-
-
-def _quoted(told: Any) -> str:
-    """Somebody else's text, short and on one line; names of Kubernetes objects fit."""
-    if told is None:
-        return "missing"
-    text = json.dumps(told, ensure_ascii=True)
-    return text if len(text) <= _LONGEST_QUOTE else f"{text[:_LONGEST_QUOTE]}…"
-
-
-def _shape(token: str, audience: str) -> str:
-    """What may be said of a token.
-
-    Raises:
-        IdentityRefused: there is none, or one that is too long to be looked at.
-    """
-    if not token:
-        raise IdentityRefused(
-            f'the request carries no service account token for audience "{audience}": '
-            "add it to spec.tokenRequests of the CSIDriver object (Helm value tokenRequests)"
-        )
-    shape = f"{'a JWT' if token.count('.') == 2 else 'not a JWT'} of {len(token)} characters"  # noqa: PLR2004 - RFC 7515
-    if len(token) > _LONGEST_TOKEN:
-        raise IdentityRefused(f"the service account token is too long ({shape})")
-    return shape
+        raise IdentityRefused(f"token claim {name} is {quoted(claimed)}, expected {quoted(expected)}")

@@ -10,6 +10,14 @@ from keyferry.settings import count, duration, setting, size, words
 from keyferry.store import check_store, store_url
 
 
+def account(text: str) -> str:
+    """A service account."""
+    namespace, _, name = text.partition("/")
+    if not namespace or not name or "/" in name:
+        raise ValueError(f'is "{text}": write namespace/name')
+    return text
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings(ServiceSettings):
     """Read from the environment once, in `keyferry.service.run`."""
@@ -71,6 +79,17 @@ class Settings(ServiceSettings):
         "how long one fetch from a backend may take; kubelet gives up on a mount after two minutes",
         default=30.0,
         parse=duration,
+    )
+    callout_dir: str = setting(
+        "KEYFERRY_CALLOUT_DIR",
+        "folder with callout.nk and issuer.nk, to tell NATS what nodes may do; without it other fetchers must",
+        default="",
+    )
+    node_account: str = setting(
+        "KEYFERRY_NODE_ACCOUNT",
+        "service account of the node-drivers, namespace/name; nobody else is admitted to the bus as a node",
+        default="kube-system/secrets-store-csi-driver",
+        parse=account,
     )
     audit_log: str = setting(
         "KEYFERRY_AUDIT_LOG",
