@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,12 @@ def cpu_ms(pid: int) -> float:
     """CPU time of a process so far, kernel's included and that of threads that have ended (proc(5), /proc/PID/stat)."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) * _TICK_MS
+
+
+def machine_cpu_ms() -> float:
+    """CPU time of everything of this machine so far (proc(5), /proc/stat), that of others too."""
+    user, nice, system, _idle, _wait, *rest = (int(each) for each in Path("/proc/stat").read_text().split()[1:9])
+    return (user + nice + system + sum(rest)) * _TICK_MS
 
 
 def rss_mib(pid: int) -> float:
@@ -38,11 +45,23 @@ class Costs:
 
     pids: Mapping[str, int]
     before: Mapping[str, float]
+    machine: float
+    since: float
 
     @classmethod
     def start(cls, pids: Mapping[str, int]) -> Costs:
         """Begin to count; ``pids`` are the processes by name."""
-        return cls(pids, {name: cpu_ms(pid) for name, pid in pids.items()})
+        return cls(pids, {name: cpu_ms(pid) for name, pid in pids.items()}, machine_cpu_ms(), time.monotonic())
+
+    @property
+    def seconds(self) -> float:
+        """How long that was ago."""
+        return time.monotonic() - self.since
+
+    @property
+    def others_ms(self) -> float:
+        """What the rest of the machine has used since, whoever it is."""
+        return machine_cpu_ms() - self.machine - sum(self.each(1).values())
 
     def each(self, count: int) -> dict[str, float]:
         """Per one of ``count`` pieces of work done since."""

@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from keyferry.testing import services
 from keyferry.testing.nats import nats_server
 from keyferry.testing.ports import free_port
 from keyferry.testing.processes import Server, answers, server
+from keyferry.testing.services import NodeDriver, Service
 from keyferry.testing.stack import KubeProcess, kube_api
 from storm import Outcome, run
 from stub import FILES, value
@@ -57,17 +58,27 @@ class Ground:
         counts: dict[str, int] = json.loads(_http(f"{self.backend_url}/counts"))
         return counts
 
+    def backend_reads(self) -> dict[str, list[float]]:
+        """When each path of the backend was read since it was reset, Unix seconds."""
+        reads: dict[str, list[float]] = json.loads(_http(f"{self.backend_url}/reads"))
+        return reads
+
+    def change(self, path: str) -> int:
+        """Let the backend have other values at a path; which version they are."""
+        return int(_http(f"{self.backend_url}/change/{path}", b""))
+
     @contextmanager
-    def services(self, *, traced: bool) -> Iterator[Services]:
+    def services(self, *, traced: bool, redis_url: str = "") -> Iterator[Services]:
         """Run a fetcher and a node-driver, all of their traces sent to the stub, or none made."""
-        env = {"OTEL_EXPORTER_OTLP_ENDPOINT": self.backend_url} if traced else {}
+        env = self._traces(traced=traced)
+        redis = {"KEYFERRY_REDIS_URL": redis_url} if redis_url else {}
         with (
             services.fetcher(
                 self.directory,
                 nats_url=self.nats_url,
                 keys_dir=self.keys_dir,
                 kubeconfig=self.kube.kubeconfig,
-                env={**env, "KEYFERRY_PROVIDERS": "vault"},
+                env={**env, **redis, "KEYFERRY_PROVIDERS": "vault"},
                 python=self.pythons["fetcher"],
             ) as fetcher,
             services.node_driver(
@@ -80,6 +91,22 @@ class Ground:
             ) as node,
         ):
             yield Services(self, fetcher, node)
+
+    @contextmanager
+    def rotator(self, redis_url: str, *, interval: float, spread: float, traced: bool) -> Iterator[Service]:
+        """Run a rotator that has contents asked for again every so many seconds, and spreads broad changes so far."""
+        settings = {"KEYFERRY_ROTATION_INTERVAL": f"{interval}s", "KEYFERRY_ROTATION_CHANGE_SPREAD": f"{spread}s"}
+        with services.rotator(
+            self.directory,
+            nats_url=self.nats_url,
+            redis_url=redis_url,
+            env={**self._traces(traced=traced), **settings},
+            python=self.pythons["rotator"],
+        ) as rotator:
+            yield rotator
+
+    def _traces(self, *, traced: bool) -> dict[str, str]:
+        return {"OTEL_EXPORTER_OTLP_ENDPOINT": self.backend_url} if traced else {}
 
     @contextmanager
     def echo(self) -> Iterator[tuple[str, Server]]:
@@ -97,8 +124,8 @@ class Services:
     """Our services, running."""
 
     ground: Ground
-    fetcher: services.Service
-    node: services.NodeDriver
+    fetcher: Service
+    node: NodeDriver
 
     @property
     def pids(self) -> dict[str, int]:
@@ -122,18 +149,20 @@ def where() -> Path | None:
     return _MEMORY if _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free > _ENOUGH else None
 
 
-def wrong(mount: Mount, path: str) -> bool:
+def wrong(mount: Mount, path: str, version: int = 1) -> bool:
     """Whether a volume does not hold just what the backend has at a path."""
     try:
-        return any((mount.target / f"file-{number}").read_text() != value(f"{path}", number) for number in range(FILES))
+        return any(
+            (mount.target / f"file-{number}").read_text() != value(path, number, version) for number in range(FILES)
+        )
     except OSError:
         return True
 
 
 @contextmanager
-def ground(directory: Path) -> Iterator[Ground]:
-    """Start what our services stand on, with streams and keys."""
-    pythons = {service: environment(service) for service in ("node-driver", "fetcher")}
+def ground(directory: Path, *, run: Sequence[str] = ("node-driver", "fetcher")) -> Iterator[Ground]:
+    """Start what our services stand on, with streams and keys; ``run`` are the services that will."""
+    pythons = {service: environment(service) for service in run}
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     with ExitStack() as running:
