@@ -10,7 +10,7 @@ PROTOS := $(shell find proto -name '*.proto')
 # Mounts made by tests live in a mount namespace of their own: they vanish with it, and no root is needed to make them.
 NAMESPACE := $(if $(filter 0,$(shell id -u)),unshare -m,unshare -Urm)
 
-.PHONY: help setup demo demo-stop test test-kube lint format proto bench-mount bench-fetcher bench-fetch clean
+.PHONY: help setup demo demo-stop test test-kube lint format proto bench-mount bench-fetcher bench-fetch bench-rotation clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -55,6 +55,9 @@ bench-fetcher: .venv/synced ## Measure how many requests one fetcher answers (AR
 
 bench-fetch: .venv/synced ## Measure what a fetch costs at each backend (ARGS=--quick for a short run)
 	@UV=$(abspath $(UV)) $(BIN)/python bench/fetch.py $(ARGS)
+
+bench-rotation: .venv/synced ## Measure the rotation of 1000 and of 10000 volumes (ARGS=--quick for a short run)
+	@UV=$(abspath $(UV)) $(NAMESPACE) $(BIN)/python bench/rotation.py $(ARGS)
 
 clean: ## Remove what the commands above made
 	rm -rf .venv .tools .demo .bench .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
