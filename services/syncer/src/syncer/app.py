@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import secrets
 import socket
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 from keyferry.bus import connect
 from keyferry.health import Readiness
 from keyferry.keys import KeyFile
 from keyferry.kube import connect as connect_kube
+from keyferry.resources import SYNCER_NODE
+from keyferry.sealing import OpeningKey
+from keyferry.subjects import inbox_prefix
+from syncer.asking import Asking
 from syncer.contents import Contents
 from syncer.leader import Leader
 from syncer.settings import Settings
@@ -25,9 +30,16 @@ async def serve(settings: Settings, ready: Readiness) -> None:
     async with (
         connect(settings.nats_url, name="syncer", access=settings.access) as bus,
         connect_kube(settings.kubeconfig or None, user_agent="keyferry-syncer") as kube,
+        AsyncExitStack() as more,
     ):
         leader = Leader(kube, namespace=settings.namespace, identity=identity, seconds=settings.lease)
-        tools = Tools(bus, kube, Contents(bus, public, keys))
+        asking = None
+        if settings.secret_syncs:
+            # Apart, since it hears answers in a node's place.
+            inbox, own_key = inbox_prefix(SYNCER_NODE), OpeningKey.generate(f"syncer-{secrets.token_hex(4)}")
+            line = connect(settings.nats_url, name="syncer-asking", inbox=inbox, access=settings.access)
+            asking = Asking(kube, await more.enter_async_context(line), public, own_key)
+        tools = Tools(bus, kube, Contents(bus, public, keys), asking, settings.secret_sync_interval)
         terms: list[Sync] = []
 
         def missing() -> list[str]:

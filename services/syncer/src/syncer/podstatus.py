@@ -74,9 +74,6 @@ class PodStatuses:
         self._known: dict[Name, Json] = {}
         self._of_pod: defaultdict[Name, set[Name]] = defaultdict(set)
 
-    def __len__(self) -> int:
-        return len(self._known)
-
     async def load(self) -> dict[Name, frozenset[str]]:
         """Read them all: what is as it should be is not written again.
 

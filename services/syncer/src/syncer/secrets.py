@@ -64,9 +64,6 @@ class Secrets:
         self._clock = clock
         self._written: dict[tuple[str, str], _Written] = {}
 
-    def __len__(self) -> int:
-        return len(self._written)
-
     def knows(self, namespace: str, name: str) -> bool:
         """Whether this run has written it."""
         return (namespace, name) in self._written

@@ -31,3 +31,15 @@ class Settings(ServiceSettings):
         default=15.0,
         parse=duration,
     )
+    secret_syncs: bool = setting(
+        "KEYFERRY_SECRET_SYNCS",
+        "keep the Secrets of SecretSync objects too, without a pod; needs the right to create service accounts' tokens",
+        default=False,
+        parse=flag,
+    )
+    secret_sync_interval: float = setting(
+        "KEYFERRY_SECRET_SYNC_INTERVAL",
+        "how often those are fetched, unless their class says otherwise",
+        default=120.0,
+        parse=duration,
+    )

@@ -17,8 +17,10 @@ from keyferry.events import VolumeEvent, volume_event
 from keyferry.kube import Kube
 from keyferry.streams import SYNC_CONTENTS, SYNC_VOLUMES
 from keyferry.subjects import volume_subject
+from syncer.asking import Asking
 from syncer.classes import ClassSync
 from syncer.contents import Contents
+from syncer.podless import PodlessSync
 from syncer.pods import PodSync
 from syncer.podstatus import PodStatuses
 from syncer.reporting import Reporter
@@ -45,6 +47,8 @@ class Tools:
     bus: Bus
     kube: Kube
     contents: Contents
+    asking: Asking | None = None  # where SecretSync objects are to be kept
+    interval: float = 120.0  # seconds, of those
 
 
 class Sync:
@@ -62,11 +66,17 @@ class Sync:
         self._statuses = PodStatuses(tools.kube)
         self._requested: dict[Name, str] = {}
         self._unread = "volumes and statuses have not been read yet"
+        writer = Secrets(tools.kube) if secrets else None
+        self._podless = (
+            PodlessSync(tools.kube, self._view, tools.asking, writer, self._reporter, tools.interval)
+            if tools.asking is not None and writer is not None
+            else None
+        )
         self._class_sync = ClassSync(
             view=self._view,
             bus=tools.bus,
             contents=tools.contents,
-            secrets=Secrets(tools.kube) if secrets else None,
+            secrets=writer,
             reporter=self._reporter,
             made_changed=self._made_changed,
         )
@@ -94,6 +104,8 @@ class Sync:
             tasks.create_task(self._class_work.run())
             tasks.create_task(self._pod_work.run())
             tasks.create_task(self._sweep())
+            if self._podless:
+                tasks.create_task(self._podless.run())
 
     async def _sweep(self) -> NoReturn:
         """Read everything again, now and then: something may have been missed, or have expired."""
@@ -165,6 +177,8 @@ class Sync:
         if requested and (requested != before if before is not None else _is_recent(requested, time.time())):
             self._class_sync.wishes.add(name)
         self._class_work.add(name)
+        if self._podless:
+            self._podless.class_changed(name)
 
     def _pod_touched(self, name: Name) -> None:
         self._pod_work.add(name)

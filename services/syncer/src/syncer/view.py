@@ -56,6 +56,7 @@ class View:
         self, kube: Kube, *, class_touched: Callable[[Name], None], pod_touched: Callable[[Name], None]
     ) -> None:
         self.volumes = Volumes()
+        self.kept: set[Name] = set()  # Secrets that others than classes ask for
         self.classes: Watched[SyncClass] = Watched(kube, CLASSES, project_class, changed=self._class_changed)
         self.pods: Watched[MountingPod] = Watched(kube, PODS, project_pod, changed=self._pod_changed)
         self._class_touched, self._pod_touched = class_touched, pod_touched
@@ -100,8 +101,8 @@ class View:
         return min(found)[1] if found else None
 
     def wanted(self, secret: Name) -> bool:
-        """Whether any class names this Secret."""
-        return bool(self._wanting.of(secret))
+        """Whether anybody asks for this Secret."""
+        return secret in self.kept or bool(self._wanting.of(secret))
 
     def _class_changed(self, name: Name) -> None:
         known = self.classes.get(*name)
