@@ -1,7 +1,8 @@
-"""Makes the key sets of a cluster that has none (`python -m keyferry.keys_job`), as the chart does before it installs.
+"""Makes the keys and identities of a cluster that has none (`python -m keyferry.keys_job`), before the chart installs.
 
-What is there already is never changed. The private halves come first, and the public ones are computed from those that
-are really there: however often this is cut off or started again, what is in the cluster fits together.
+What is secret is made once and never changed. What follows from it (public keys, who may do what on the bus and in the
+store, whom to trust) is computed from the secrets that are really there, and written wherever it differs: however often
+this is cut off, started again or upgraded, what is in the cluster fits together.
 """
 
 from __future__ import annotations
@@ -10,66 +11,98 @@ import argparse
 import asyncio
 import base64
 import json
-import secrets
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from urllib.parse import urlsplit
 
-from keyferry import keys
-from keyferry.errors import KeyferryError
+from keyferry import identities, keys
+from keyferry.bus.nkeys import Nkey, NkeyError, Role
+from keyferry.bus.permissions import SERVICES
+from keyferry.errors import InternalError, KeyferryError
 from keyferry.kube import Json, Kube, Rejected, connect
 from keyferry.settings import SettingsError
+from keyferry.store_users import STORE_USERS, acl_file
 
 _CONFLICT = 409
+_FOLLOWS = ("keyferry-public-keys", "keyferry-nats-auth", "keyferry-redis-users", "keyferry-ca")
+_CERTIFIED = ("keyferry-nats-tls", "keyferry-redis-tls")
+
+Held = dict[str, dict[str, str]]  # object to file to text
 
 
-async def ensure(kube: Kube, namespace: str, *, valkey: str = "") -> None:
+async def ensure(kube: Kube, namespace: str, *, nats_hosts: list[str], redis_hosts: list[str]) -> None:
     """Make what is missing.
 
     Args:
-        kube: The API server, for an account that may create Secrets and ConfigMaps, and get those of these names.
+        kube: The API server, for an account that may create Secrets and ConfigMaps, and get and update those it makes.
         namespace: Where the services run.
-        valkey: Name of the Service of a Valkey, and of the Secret with its password; none where empty.
+        nats_hosts: Names that NATS is reached by.
+        redis_hosts: Of Valkey; the first is what clients are told.
 
     Raises:
-        KeyFileError: the public keys that are there belong to other private ones.
         KeyferryError: the API server cannot be reached, or refuses.
+        ValueError, KeyError: a Secret that is there already holds something else.
     """
+    wanted = _fresh(namespace, nats_hosts, redis_hosts)
+    held = {name: await _kept(kube, manifest) for name, manifest in wanted.items() if name not in _FOLLOWS}
+    following = {
+        "keyferry-public-keys": {keys.PUBLIC: json.dumps(_public_halves(held), indent=1)},
+        "keyferry-nats-auth": {identities.AUTH: _server_config(held)},
+        "keyferry-redis-users": {identities.USERS: acl_file(_passwords(held))},
+        # One where all was made at once; both where it was cut off in between.
+        "keyferry-ca": {identities.CA: "".join(dict.fromkeys(held[name][identities.CA] for name in _CERTIFIED))},
+    }
+    for name, files in following.items():
+        await _followed(kube, wanted[name], files)
+
+
+def _fresh(namespace: str, nats_hosts: list[str], redis_hosts: list[str]) -> dict[str, Json]:
+    """New ones of everything, by name: of those that are there already nothing is used."""
     with TemporaryDirectory() as folder:
-        keys.create(Path(folder))
-        fetcher, syncer, public = keys.manifests(Path(folder), namespace)["items"]
-    held = [await _made_or_there(kube, each) for each in (fetcher, syncer)]
-    files = zip(held, (keys.FETCHER, keys.SYNCER), strict=True)
-    wanted = _public_halves(*(json.loads(base64.b64decode(secret["data"][file])) for secret, file in files))
-    public["data"][keys.PUBLIC] = json.dumps(wanted, indent=1)
-    if json.loads((await _made_or_there(kube, public))["data"][keys.PUBLIC]) != wanted:
-        raise keys.KeyFileError(
-            f"the ConfigMap {public['metadata']['name']} does not belong to the Secrets with the private keys: "
-            "delete it and it is made anew"
-        )
-    if valkey:
-        await _made_or_there(kube, _valkey_secret(namespace, valkey))
-
-
-async def _made_or_there(kube: Kube, manifest: Json) -> Json:
-    """The object, as the API server has it after we have tried to make it."""
-    metadata = manifest["metadata"]
-    path = f"/api/v1/namespaces/{metadata['namespace']}/{manifest['kind'].lower()}s"
-    try:
-        made = await kube.post(path, manifest)
-    except Rejected as error:
-        if error.status != _CONFLICT:
-            raise
-        made = await kube.get(f"{path}/{metadata['name']}")
-    if made is None:
-        raise keys.KeyFileError(f"there is no namespace {metadata['namespace']}, or the object was deleted meanwhile")
+        key_sets, others = Path(folder) / "keys", Path(folder) / "identities"
+        keys.create(key_sets)
+        identities.create(others, nats_hosts=nats_hosts, redis_hosts=redis_hosts)
+        items = [*keys.manifests(key_sets, namespace)["items"], *identities.manifests(others, namespace)["items"]]
+        authority = (others / identities.CA).read_text()
+    made: dict[str, Json] = {each["metadata"]["name"]: each for each in items}
+    for name in _CERTIFIED:
+        made[name]["stringData"][identities.CA] = authority
     return made
 
 
-def _public_halves(fetcher: Json, syncer: Json) -> Json:
-    """What ``public.json`` says where the private files say this."""
-    private, opening = keys.FetcherKeys.parse(fetcher), keys.SyncerKeys.parse(syncer).opening
+async def _kept(kube: Kube, manifest: Json) -> dict[str, str]:
+    """What a Secret holds: ours if there was none, else what was there."""
+    try:
+        made = await kube.post(_path(manifest), manifest)
+    except Rejected as error:
+        if error.status != _CONFLICT:
+            raise
+        made = await kube.get(f"{_path(manifest)}/{manifest['metadata']['name']}")
+    if made is None:
+        raise InternalError(f"there is no namespace {manifest['metadata']['namespace']}, or a Secret was just deleted")
+    return {file: base64.b64decode(text).decode() for file, text in made["data"].items()}
+
+
+async def _followed(kube: Kube, manifest: Json, files: dict[str, str]) -> None:
+    """Have an object hold these files."""
+    manifest["stringData" if manifest["kind"] == "Secret" else "data"] = files
+    try:
+        await kube.post(_path(manifest), manifest)
+    except Rejected as error:
+        if error.status != _CONFLICT:
+            raise
+        await kube.call("PUT", f"{_path(manifest)}/{manifest['metadata']['name']}", body=manifest)
+
+
+def _path(manifest: Json) -> str:
+    return f"/api/v1/namespaces/{manifest['metadata']['namespace']}/{manifest['kind'].lower()}s"
+
+
+def _public_halves(held: Held) -> Json:
+    private = keys.FetcherKeys.parse(json.loads(held["keyferry-fetcher-keys"][keys.FETCHER]))
+    syncer = keys.SyncerKeys.parse(json.loads(held["keyferry-syncer-keys"][keys.SYNCER]))
 
     def listed(entries: Any) -> list[Json]:
         return [
@@ -80,37 +113,43 @@ def _public_halves(fetcher: Json, syncer: Json) -> Json:
     return {
         "fetcher": listed((i, at, key.recipient.raw) for i, at, key in private.opening.entries),
         "signing": listed((i, at, key.key.public_key().public_bytes_raw()) for i, at, key in private.signing.entries),
-        "syncer": listed((i, at, key.recipient.raw) for i, at, key in opening.entries),
+        "syncer": listed((i, at, key.recipient.raw) for i, at, key in syncer.opening.entries),
     }
 
 
-def _valkey_secret(namespace: str, name: str) -> Json:
-    password = secrets.token_urlsafe(32)
-    return {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "metadata": {"name": name, "namespace": namespace, "labels": {"app.kubernetes.io/part-of": "keyferry"}},
-        "stringData": {
-            "url": f"redis://:{password}@{name}.{namespace}.svc:6379/0",
-            "auth.conf": f"requirepass {password}\n",
-        },
-    }
+def _server_config(held: Held) -> str:
+    def public(service: str, file: str, role: Role) -> str:
+        return Nkey.from_seed(held[f"keyferry-{service}-identity"][file], role).public
+
+    return identities.server_config(
+        {name: public(name, "nats.nk", Role.USER) for name in SERVICES},
+        callout=public("fetcher", identities.CALLOUT_KEY, Role.USER),
+        issuer=public("fetcher", identities.ISSUER_KEY, Role.ACCOUNT),
+    )
+
+
+def _passwords(held: Held) -> dict[str, str]:
+    return {user: urlsplit(held[f"keyferry-{user}-identity"]["redis-url"]).password or "" for user in STORE_USERS}
 
 
 async def _run(asked: argparse.Namespace) -> None:
     async with connect(asked.kubeconfig, user_agent="keyferry-keys") as kube:
-        await ensure(kube, asked.namespace, valkey=asked.valkey)
+        await ensure(kube, asked.namespace, nats_hosts=asked.nats_host, redis_hosts=asked.redis_host)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the step; the exit status is 0, or 1 with the reason on standard error."""
-    parser = argparse.ArgumentParser(prog="keyferry.keys_job", description="Makes the keys that are not there yet.")
+    parser = argparse.ArgumentParser(prog="keyferry.keys_job", description="Makes keys and identities where none are.")
     parser.add_argument("--namespace", required=True, help="where the services run")
-    parser.add_argument("--valkey", default="", help="Service of a Valkey, and Secret for its password; none without")
+    parser.add_argument("--nats-host", action="append", required=True, help="a name that NATS is reached by; repeat it")
+    parser.add_argument("--redis-host", action="append", required=True, help="a name of Valkey; repeat it")
     parser.add_argument("--kubeconfig", help="the pod's own service account without one")
     try:
         asyncio.run(_run(parser.parse_args(arguments)))
-    except (KeyferryError, SettingsError, keys.KeyFileError, OSError) as error:
+    except (NkeyError, ValueError, KeyError) as error:
+        sys.stderr.write(f"keyferry.keys_job: a Secret holds something else ({type(error).__name__}): delete it\n")
+        return 1
+    except (KeyferryError, SettingsError, OSError) as error:
         sys.stderr.write(f"keyferry.keys_job: {error}\n")
         return 1
     return 0

@@ -6,18 +6,26 @@ from typing import Any
 
 import pytest
 
+from fetcher.callout import BUS_AUDIENCE
+from keyferry import keys_job
+from keyferry.bus.permissions import ACCOUNT
 from keyferry.resources import DRIVER_NAME, TOKEN_AUDIENCE
+from keyferry.streams import MOUNTS, REFRESHES
+from syncer import asking
 from syncer.desired import MANAGED_LABEL, REFUSED_TYPES
 
 SETS = ("", "guide", "everything", "external")
 OURS = ("node-driver", "fetcher", "rotator", "syncer")
-MADE_BY_THE_KEYS_JOB = {
-    "keyferry-fetcher-keys",
-    "keyferry-syncer-keys",
-    "keyferry-public-keys",
-    "csi-secrets-store-valkey",
+THE_OPERATORS = {"webhook-tls", "webhook-auth", "our-ca"}
+
+
+IDENTITIES = {
+    **{f"keyferry-{service}-identity": [service] for service in ("fetcher", "rotator", "syncer", "streams")},
+    "keyferry-nats-tls": ["nats"],
+    "keyferry-redis-tls": ["valkey"],
+    "keyferry-redis-users": ["valkey"],
 }
-THE_OPERATORS = {"webhook-tls", "webhook-auth"}
+SERVERS: dict[str, dict[str, list[str]]] = {"external": {}}  # the operator's own
 
 
 def pod_of(workload: dict[str, Any]) -> dict[str, Any]:
@@ -93,7 +101,8 @@ def test_our_services_are_probed_where_they_serve(render: Any, name: str, servic
 def test_volumes_and_mounts_belong_together(render: Any, name: str) -> None:
     """Each mount has its volume and each volume its mount; what a volume is of is made by the chart or the keys Job."""
     rendered = render(name)
-    made = {each["metadata"]["name"] for each in rendered.of("ConfigMap")} | MADE_BY_THE_KEYS_JOB | THE_OPERATORS
+    by_the_job = keys_job._fresh("kube-system", ["nats"], ["valkey"])
+    made = {each["metadata"]["name"] for each in rendered.of("ConfigMap")} | set(by_the_job) | THE_OPERATORS
     for workload in rendered.workloads:
         pod = pod_of(workload)
         claims = {each["metadata"]["name"] for each in workload["spec"].get("volumeClaimTemplates", ())}
@@ -123,14 +132,13 @@ def test_all_but_the_node_driver_are_restricted(render: Any, name: str) -> None:
         root = {"privileged": True, "runAsUser": 0, "readOnlyRootFilesystem": True}
         assert context == (root if container["name"] == "node-driver" else wanted)
         assert "hostNetwork" not in pod
-        assert [
-            each for each in pod.get("volumes", ()) if "hostPath" in each and container["name"] != "node-driver"
-        ] == []
+        hosts = [each for each in pod.get("volumes", ()) if "hostPath" in each]
+        assert len(hosts) == {"node-driver": 3}.get(container["name"], 0)
 
 
 @pytest.mark.parametrize("name", SETS)
 def test_the_node_driver_is_where_kubelet_looks(render: Any, name: str) -> None:
-    """Its folders have the host's paths, pods' mounts go back to the host, and the driver's socket is in its plugin folder."""
+    """Its folders have the host's paths, pods' mounts go back to the host, its socket is in its plugin folder."""
     workload = render(name).one("DaemonSet", "csi-secrets-store-node-driver")
     pod, container = pod_of(workload), pod_of(workload)["containers"][0]
     root = {"everything": "/var/lib/k0s/kubelet"}.get(name, "/var/lib/kubelet")
@@ -157,14 +165,14 @@ def test_private_keys_go_to_their_service_alone(render: Any, name: str) -> None:
     mounted: dict[str, list[str]] = {}
     for workload in render(name).workloads:
         for volume in pod_of(workload).get("volumes", ()):
-            for secret in re.findall(r"keyferry-\w+-keys", str(volume)):
+            for secret in re.findall(r"keyferry-\w+-(?:keys|identity|tls|users)", str(volume)):
                 mounted.setdefault(secret, []).append(pod_of(workload)["containers"][0]["name"])
-                assert secret == "keyferry-public-keys" or volume["projected"]["defaultMode"] == 0o440
+                assert volume.get("projected", {"defaultMode": 0o440})["defaultMode"] == 0o440
     assert {secret: sorted(whose) for secret, whose in mounted.items()} == {
         "keyferry-public-keys": ["fetcher", "node-driver", "syncer"],
         "keyferry-fetcher-keys": ["fetcher"],
         "keyferry-syncer-keys": ["syncer"],
-    }
+    } | SERVERS.get(name, IDENTITIES)
 
 
 @pytest.mark.parametrize(("version", "in_secrets"), [("1.34.9", None), ("1.35.0", True), ("1.37.0", True)])
@@ -198,8 +206,6 @@ def test_the_guides_classes_get_their_tokens(render: Any) -> None:
 
 def test_keda_scales_by_the_consumers_of_fetch(render: Any) -> None:
     """Each consumer that fetchers share, by its own name; the Deployment then has no number of its own."""
-    from keyferry.streams import MOUNTS, REFRESHES
-
     rendered = render("everything")
     (scaled,) = rendered.of("ScaledObject")
     triggers = [each["metadata"] for each in scaled["spec"]["triggers"]]
@@ -210,6 +216,7 @@ def test_keda_scales_by_the_consumers_of_fetch(render: Any) -> None:
     assert {each["natsServerMonitoringEndpoint"] for each in triggers} == {
         "csi-secrets-store-nats-servers.kube-system.svc.cluster.local:8222"
     }
+    assert {each["account"] for each in triggers} == {ACCOUNT}
     assert [value for each in triggers for value in each.values() if not isinstance(value, str)] == []
     deployment = rendered.one("Deployment", scaled["spec"]["scaleTargetRef"]["name"])
     assert "replicas" not in deployment["spec"]
@@ -236,11 +243,33 @@ def test_the_admission_policy_names_the_syncer_and_its_rules(render: Any) -> Non
     assert render().of("ValidatingAdmissionPolicy") == []
 
 
+def test_the_syncers_tokens_open_no_api_server(render: Any) -> None:
+    """The policy names the audiences of the CSIDriver object, and no other."""
+    rendered = render("everything")
+    policy = rendered.one("ValidatingAdmissionPolicy", "keyferry-syncer-tokens")["spec"]
+    requests = rendered.one("CSIDriver", DRIVER_NAME)["spec"]["tokenRequests"]
+    audiences = re.findall(r'"([^"]+)"', policy["validations"][0]["expression"])
+    assert audiences == [each["audience"] for each in requests]
+    assert asking._TOKEN_SECONDS <= 600
+
+
+def test_node_drivers_prove_their_node(render: Any) -> None:
+    """By a token for NATS alone, and fetchers take it from the node-drivers' account alone."""
+    rendered = render("guide")
+    pod = pod_of(rendered.one("DaemonSet", "csi-secrets-store-node-driver"))
+    (identity,) = (each["projected"]["sources"] for each in pod["volumes"] if each["name"] == "identity")
+    told = {each["name"]: each.get("value") for each in rendered.container("fetcher")["env"]}
+    (token,) = (each["serviceAccountToken"] for each in identity if "serviceAccountToken" in each)
+    assert token["audience"] == BUS_AUDIENCE
+    assert told["KEYFERRY_NODE_ACCOUNT"] == f"kube-system/{pod['serviceAccountName']}"
+
+
 def test_a_changed_streams_job_is_another_job(render: Any) -> None:
     """Kubernetes changes no Job's pods: an upgrade makes a new one where something differs, and only there."""
+    upgrades: list[dict[str, Any]] = [{}, {"commonLabels": {}}, {"streams": {"replicas": 1}}]
     names = [
         each["metadata"]["name"]
-        for values in ({}, {"commonLabels": {}}, {"streams": {"replicas": 1}})
+        for values in upgrades
         for each in render(**values).of("Job")
         if "streams" in each["metadata"]["name"]
     ]

@@ -52,18 +52,27 @@ def granted(rendered: Any) -> set[Grant]:
     }
 
 
-def at(places: list[str], grants: set[Grant]) -> set[Grant]:
-    """The page's grants where Secrets are synced in these places."""
-    synced = {grant for grant in grants if grant[1] == "synced"}
-    return (grants - synced) | {(grant[0], place, *grant[2:]) for grant in synced for place in places}
+def at(places: list[str], podless: list[str], grants: set[Grant]) -> set[Grant]:
+    """The page's grants where Secrets are synced in `places` and SecretSync objects kept in `podless`."""
+    where = {"synced": places, "without pods": podless[:1], "without pods, synced": podless[1:]}
+    return {(grant[0], place, *grant[2:]) for grant in grants for place in where.get(grant[1], [grant[1]])}
 
 
 @pytest.mark.parametrize(
-    ("name", "places"), [("", []), ("guide", ["cluster"]), ("everything", ["shop", "billing"])], ids=str
+    ("name", "places", "podless"),
+    [("", [], []), ("guide", ["cluster"], []), ("everything", ["shop", "billing"], ["cluster", "shop", "billing"])],
+    ids=str,
 )
-def test_rights_are_those_of_the_page(render: Any, name: str, places: list[str]) -> None:
+def test_rights_are_those_of_the_page(render: Any, name: str, places: list[str], podless: list[str]) -> None:
     """All of them, and no other; without syncSecret.enabled none on Secrets of others."""
-    assert granted(render(name)) == at(places, listed())
+    assert granted(render(name)) == at(places, podless, listed())
+
+
+def test_secret_syncs_alone(render: Any) -> None:
+    """They need the right to write Secrets too."""
+    rendered = render(secretSync={"enabled": True})
+    assert granted(rendered) == at(["cluster"], ["cluster", "cluster"], listed())
+    assert len(rendered.of("ValidatingAdmissionPolicy")) == 2
 
 
 def test_subjects_are_our_own(render: Any) -> None:

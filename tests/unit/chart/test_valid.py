@@ -77,9 +77,8 @@ def test_the_crds_are_the_projects(render: Any) -> None:
     rendered = render("everything").of("CustomResourceDefinition")
 
     assert {each["metadata"]["name"]: each["spec"] for each in rendered} == ours
-    assert [each["metadata"]["annotations"] for each in rendered] == [
-        {"helm.sh/resource-policy": "keep", "example.com/owner": "platform"}
-    ] * 2
+    kept = {"helm.sh/resource-policy": "keep", "example.com/owner": "platform"}
+    assert [each["metadata"]["name"] for each in rendered if each["metadata"]["annotations"] != kept] == []
     assert render("external").of("CustomResourceDefinition") == []
 
 

