@@ -80,7 +80,7 @@ async def test_the_definitions_can_be_applied(kubectl: Kubectl) -> None:
     await kubectl.ok("apply", "--server-side", "--force-conflicts", "--validate=false", "-f", str(CRDS))
     waited = await kubectl.ok("wait", "--for=condition=Established", "--timeout=30s", "-f", str(CRDS))
 
-    assert waited.count("condition met") == 2
+    assert waited.count("condition met") == 3
 
 
 async def test_an_edited_manifest_changes_the_object(classes: str, kubectl: Kubectl) -> None:
