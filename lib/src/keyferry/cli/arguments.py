@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -33,9 +32,9 @@ def parser() -> argparse.ArgumentParser:
 
 def _shared() -> argparse.ArgumentParser:
     shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument("--nats-url", default=os.environ.get("KEYFERRY_NATS_URL") or "nats://127.0.0.1:4222")
-    shared.add_argument("--redis-url", default=os.environ.get("KEYFERRY_REDIS_URL", ""))
-    shared.add_argument("--kubeconfig", default=os.environ.get("KEYFERRY_KUBECONFIG", ""))
+    shared.add_argument("--nats-url", default="", help="instead of KEYFERRY_NATS_URL")
+    shared.add_argument("--redis-url", default="", help="instead of KEYFERRY_REDIS_URL; a password is better set there")
+    shared.add_argument("--kubeconfig", default="", help="instead of KEYFERRY_KUBECONFIG or kubectl's")
     _printing(shared)
     return shared
 

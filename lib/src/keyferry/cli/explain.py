@@ -59,7 +59,8 @@ async def _volume(asking: Asking, pod: PodSeen, volume: PodVolume, events: tuple
     if asking.store is not None:
         try:
             built = await is_built(asking.store)
-            content = await read_content(asking.store, await content_of(asking.store, volume.volume_id) or "none")
+            key = await content_of(asking.store, pod.node, volume.volume_id)
+            content = await read_content(asking.store, key) if key else None
         except KeyferryError as error:
             no_schedule = error.message
     facts = story.Facts(

@@ -11,13 +11,14 @@ from pathlib import Path
 
 from keyferry.bus import Bus
 from keyferry.bus import connect as connect_bus
+from keyferry.bus.identity import BusSettings
 from keyferry.cli.lacking import Lacking
 from keyferry.errors import BusUnavailable
 from keyferry.kube import Kube
 from keyferry.kube import connect as connect_kube
 from keyferry.kube.connection import SERVICE_ACCOUNT
-from keyferry.settings import SettingsError
-from keyferry.store import Store, connect_store, store_url
+from keyferry.settings import SettingsError, load
+from keyferry.store import Store, check_store, connect_store, store_url
 
 _NATS = (
     "set KEYFERRY_NATS_URL or --nats-url; from outside the cluster, with `kubectl -n kube-system port-forward "
@@ -34,14 +35,26 @@ _KUBE = "set KEYFERRY_KUBECONFIG, KUBECONFIG or --kubeconfig"
 class Reach:
     """Where everything is, as asked."""
 
-    nats_url: str = field(repr=False)
+    nats: BusSettings = field(repr=False)
     redis_url: str = field(repr=False)
+    redis_ca_file: str
     kubeconfig: str
 
     @classmethod
     def asked(cls, asked: argparse.Namespace) -> Reach:
-        """From the arguments, which have the environment as defaults."""
-        return cls(asked.nats_url, asked.redis_url, asked.kubeconfig or _usual_kubeconfig())
+        """From the arguments, and the environment that services have, too.
+
+        Raises:
+            Lacking: a setting cannot work.
+        """
+        environ = os.environ | ({"KEYFERRY_NATS_URL": asked.nats_url} if asked.nats_url else {})
+        redis_url = asked.redis_url or environ.get("KEYFERRY_REDIS_URL", "")
+        try:
+            nats = load(BusSettings, environ)
+        except SettingsError as error:
+            raise Lacking(str(error)) from None
+        kubeconfig = asked.kubeconfig or environ.get("KEYFERRY_KUBECONFIG", "") or _usual_kubeconfig()
+        return cls(nats, redis_url, environ.get("KEYFERRY_REDIS_CA_FILE", ""), kubeconfig)
 
     @asynccontextmanager
     async def bus(self, *, inbox: str | None = None) -> AsyncIterator[Bus]:
@@ -55,7 +68,8 @@ class Reach:
         """
         async with AsyncExitStack() as stack:
             try:
-                bus = await stack.enter_async_context(connect_bus(self.nats_url, name="cli", inbox=inbox))
+                connecting = connect_bus(self.nats.nats_url, name="cli", inbox=inbox, access=self.nats.access)
+                bus = await stack.enter_async_context(connecting)
             except BusUnavailable as error:
                 raise Lacking(f"{error.message}\n  {_NATS}") from None
             yield bus
@@ -71,9 +85,12 @@ class Reach:
             raise Lacking(f"the schedule is in Redis, and nothing says where that is\n  {_REDIS}")
         try:
             store_url(self.redis_url)
+            check_store(self.redis_url, allow_plaintext=self.nats.allow_plaintext)
         except ValueError as error:
             raise Lacking(f"KEYFERRY_REDIS_URL {error}") from None
-        async with connect_store(self.redis_url, name="cli") as store:
+        except SettingsError as error:
+            raise Lacking(str(error)) from None
+        async with connect_store(self.redis_url, name="cli", ca_file=self.redis_ca_file) as store:
             if not store.is_connected:
                 raise Lacking(f"Redis does not answer, or refuses our password\n  {_REDIS}")
             yield store

@@ -137,13 +137,13 @@ async def read_content(store: Store, key: str) -> Scheduled | None:
     return _scheduled(found[0]) if found else None
 
 
-async def content_of(store: Store, volume_id: str) -> str:
+async def content_of(store: Store, node: str, volume_id: str) -> str:
     """The key of the content that the schedule has for a volume; empty if it does not know the volume.
 
     Raises:
         StoreUnavailable: it cannot be told.
     """
-    return str((await store.call("HGET", f"{PREFIX}volumes", volume_id) or b"").decode())
+    return str((await store.call("HGET", f"{PREFIX}volumes", f"{node} {volume_id}") or b"").decode())
 
 
 async def overdue(store: Store, now_ms: int) -> tuple[int, float]:
@@ -177,8 +177,9 @@ def _scheduled(told: dict[str, Any]) -> Scheduled:
     )
 
 
-def _member(volume_id: str, packed: list[Any]) -> Member:
+def _member(name: str, packed: list[Any]) -> Member:
     node, _, told, fetched, _, hinted, misses, state = packed
+    volume_id = name.partition(" ")[2]  # the schedule names a volume by its node, too
     return Member(volume_id, node, int(told), int(fetched), int(hinted), int(misses), state)
 
 
