@@ -10,10 +10,10 @@ PROTOS := $(shell find proto -name '*.proto')
 # Mounts made by tests live in a mount namespace of their own: they vanish with it, and no root is needed to make them.
 NAMESPACE := $(if $(filter 0,$(shell id -u)),unshare -m,unshare -Urm)
 
-.PHONY: help setup demo demo-stop test test-kube lint format proto bench-mount bench-fetcher bench-fetch bench-rotation clean
+.PHONY: help setup demo demo-stop test test-kube e2e-kube lint format proto bench-mount bench-fetcher bench-fetch bench-rotation clean
 
 help: ## Show this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 setup: .venv/synced ## Install everything into .venv (the other commands do it by themselves)
 
@@ -29,6 +29,15 @@ test: .venv/synced ## Run every test, on real servers that the tests start and s
 test-kube: .venv/synced ## Run the Kubernetes suites against a real API server (needs KUBEBUILDER_ASSETS or KUBECONFIG)
 	@test -n "$(KUBEBUILDER_ASSETS)$(KUBECONFIG)" || { echo "set KUBEBUILDER_ASSETS (a folder with etcd, kube-apiserver, kube-controller-manager) or KUBECONFIG"; exit 2; }
 	$(BIN)/pytest -q tests/contract/kube tests/contract/kube_client $(ARGS)
+
+# The scripts kube-up and kube-assets, and the folder of the binaries that kube-assets builds, once, in about six minutes.
+KUBE_TOOLS := $(or $(KEYFERRY_KUBE_TOOLS),$(CURDIR)/../shared/tools)
+KUBE_ASSETS := $(or $(KUBEBUILDER_ASSETS),$(HOME)/.cache/kube-assets/1.20.2)
+e2e-kube: .venv/synced ## Run the suite of a real kubelet: API server, controllers, containerd and all our services (root)
+	@[ "$$(id -u)" = 0 ] || { echo "a kubelet needs root: run make e2e-kube as root"; exit 2; }
+	@[ -x "$(KUBE_TOOLS)/kube-up" ] || { echo "$(KUBE_TOOLS) has no kube-up: set KEYFERRY_KUBE_TOOLS to its folder"; exit 2; }
+	@[ -x "$(KUBE_ASSETS)/kubelet" ] || "$(KUBE_TOOLS)/kube-assets" "$(KUBE_ASSETS)"
+	KEYFERRY_KUBE_TOOLS="$(KUBE_TOOLS)" KUBEBUILDER_ASSETS="$(KUBE_ASSETS)" $(BIN)/pytest -q tests/e2e_kube $(ARGS)
 
 lint: .venv/synced ## Check style, types, layers and generated code
 	$(BIN)/ruff check

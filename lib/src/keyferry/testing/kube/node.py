@@ -23,7 +23,7 @@ TOOLS = "KEYFERRY_KUBE_TOOLS"
 ASSETS = "KUBEBUILDER_ASSETS"
 
 # The cluster hangs on a pipe: it is stopped when the pipe closes, which it does however its owner ends, by SIGKILL too.
-_KEEPER = '"$1" start "$2" --with-kubelet --assets "$3" && echo up >&3 && read -r _; "$1" stop "$2" && rm -rf "$2"'
+_KEEPER = '"$1" start "$2" --with-kubelet --assets "$3" && echo up >&3 && read -r _; "$1" stop "$2" && rm -rf "$2"*'
 _STOP_SECONDS = 120.0
 
 
@@ -164,8 +164,7 @@ def real_node() -> Iterator[RealNode]:
             restarted.close()
             with suppress(BrokenPipeError):
                 keeper.communicate(timeout=_STOP_SECONDS)
-            said.unlink()
-            assert not directory.exists()
+            assert not directory.exists(), said.read_text()
 
 
 def _tools() -> tuple[Path, Path]:
