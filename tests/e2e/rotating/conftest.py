@@ -68,7 +68,8 @@ def fleet(servers: Stack, place: Path) -> Iterator[Fleet]:
 
 def started(stack: Stack, exits: ExitStack, **env: str) -> Fleet:
     """A fleet on these servers, until the exit stack ends it."""
-    rotator = {"KEYFERRY_ROTATION_INTERVAL": "1h", "KEYFERRY_ROTATION_CHANGE_PAUSE": "200ms", **env}
+    pauses = {"KEYFERRY_ROTATION_CHANGE_PAUSE": "200ms", "KEYFERRY_ROTATION_CHANGE_SPREAD": "2s"}
+    rotator = {"KEYFERRY_ROTATION_INTERVAL": "1h", **pauses, **env}
     starting: list[Callable[[], Any]] = [
         *(lambda: stack.fetcher(KEYFERRY_VAULT_TIMEOUT="2s", **env) for _ in range(3)),
         *(lambda: stack.rotator(KEYFERRY_ROTATION_END_AFTER=END_AFTER, **rotator) for _ in range(2)),

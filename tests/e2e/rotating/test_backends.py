@@ -48,13 +48,12 @@ def talks_nonsense(proxy: CountingProxy) -> None:
 @pytest.mark.parametrize(
     ("breaks", "reason"),
     [
-        (is_sealed, "ProviderUnavailable"),
         (resets, "ProviderUnavailable"),
         (is_slow, "ProviderUnavailable"),
         (refuses, "AccessDenied"),
         (talks_nonsense, "SecretNotFound"),
     ],
-    ids=["sealed", "resets", "slow", "refuses", "nonsense"],
+    ids=["resets", "slow", "refuses", "nonsense"],
 )
 async def test_bad_backend(
     scene: Scene, proxy: CountingProxy, breaks: Callable[[CountingProxy], None], reason: str
@@ -110,3 +109,17 @@ async def test_last_known_good(scene: Scene, proxy: CountingProxy) -> None:
     await scene.shows(1)
 
     assert [word.volume.stale_since_ms for word in scene.told(new, VolumeRefreshed)][-1] == 0
+
+
+async def test_a_refusal_is_one_call_for_all(scene: Scene, proxy: CountingProxy) -> None:
+    """Forty pods of a content that their backend refuses are one call at each moment, not forty: quotas are theirs."""
+    await scene.make_class(every="3s", vaultAddress=proxy.url)
+    mounted = await scene.mount_all(each=20)
+    refuses(proxy)
+    calls, since = proxy.count(READ), len(scene.moments(scene.key(mounted[0])))
+    await scene.until(lambda: len(scene.moments(scene.key(mounted[0]))) >= since + 3)
+    await scene.until(lambda: all(scene.told(each, RefreshFailed) for each in mounted))
+    called = proxy.count(READ) - calls
+
+    # Each is two calls, for a new login might have helped; and who asks after it has failed has not heard of it.
+    assert called <= 4 * len(scene.moments(scene.key(mounted[0])))

@@ -80,7 +80,7 @@ async def test_rotators_stand_still(scene: Scene) -> None:
 
 async def test_without_rotators_nodes_help_themselves(scene: Scene) -> None:
     """Kubelet's republish finds what is overdue; both nodes ask for the same moment, which is one read."""
-    await scene.make_class(every="2s")
+    await scene.make_class(every="1s")
     mounted = await scene.mount_all()
     for rotator in scene.fleet.rotators:
         rotator.process.kill()

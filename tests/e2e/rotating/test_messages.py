@@ -83,7 +83,7 @@ async def test_broken(scene: Scene) -> None:
 
 async def test_broken_words_and_a_lost_schedule(scene: Scene) -> None:
     """With the last words on all volumes unreadable and Valkey empty, kubelet's republish brings them back."""
-    await scene.make_class(every="2s")
+    await scene.make_class(every="1s")
     mounted = await scene.mount_all(each=1)
     for rotator in scene.fleet.rotators:
         rotator.process.pause()
