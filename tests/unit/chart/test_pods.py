@@ -238,6 +238,7 @@ def test_the_admission_policy_names_the_syncer_and_its_rules(render: Any) -> Non
     assert f'"system:serviceaccount:kube-system:{pod["serviceAccountName"]}"' in condition["expression"]
     assert set(re.findall(r'"([\w.-]+/[\w-]*token)"', str(policy["validations"]))) == set(REFUSED_TYPES)
     assert f'"{MANAGED_LABEL}"' in str(policy["variables"])
+    assert {each["reason"] for each in policy["validations"]} == {"Forbidden"}  # what the syncer explains as denied
     (binding,) = rendered.of("ValidatingAdmissionPolicyBinding")
     assert binding["spec"] == {"policyName": "keyferry-syncer-secrets", "validationActions": ["Deny", "Audit"]}
     assert render().of("ValidatingAdmissionPolicy") == []
