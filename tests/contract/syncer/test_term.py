@@ -319,3 +319,40 @@ async def test_large_secrets(term: Term, size: int, reason: str, text: str) -> N
     term.start()
 
     await term.until_told(reason, text)
+
+
+async def test_an_entry_that_was_dropped_while_nobody_mounted(term: Term) -> None:
+    """A Deployment that comes back from zero finds none of the Secrets that its class has given up."""
+    await term.make_class("db", entry(), entry("other"))
+    await term.hand_over(pw=b"tiger")
+    volume = await term.mount(await term.pod("web", owner="one"))
+    term.start()
+    await term.until_secret({"password": b"tiger"}, "other")
+    await term.kube.call("DELETE", f"{term.path}/pods/web", query={"gracePeriodSeconds": "0"})
+    await term.unmount(volume)
+    await term.change_class("db", entry())
+    await term.idle()
+    assert await term.secret("other") == {"password": b"tiger"}
+
+    await term.mount(await term.pod("again", owner="one"))
+
+    await term.until_secret(None, "other")
+    assert await term.secret() == {"password": b"tiger"}
+
+
+async def test_an_entry_that_another_class_takes_over_is_not_removed(term: Term) -> None:
+    """A Secret moves from one class to another without being away."""
+    await term.make_class("db", entry(), entry("moved"))
+    await term.hand_over(pw=b"tiger")
+    await term.mount(await term.pod("web", owner="one"))
+    term.start()
+    await term.until_secret({"password": b"tiger"}, "moved")
+    uid = (await term.kube.get(f"{term.path}/secrets/moved") or {})["metadata"]["uid"]
+
+    await term.make_class("new", entry("moved"))
+    await term.change_class("db", entry())
+    await term.hand_over("k2", pw=b"lion")
+    await term.mount(await term.pod("web-2", "new", owner="two"), "k2", "new")
+
+    await term.until_secret({"password": b"lion"}, "moved")
+    assert (await term.kube.get(f"{term.path}/secrets/moved") or {})["metadata"]["uid"] == uid

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import socket
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 
 from keyferry.bus import connect
@@ -40,6 +41,7 @@ async def serve(settings: Settings, ready: Readiness) -> None:
             line = connect(settings.nats_url, name="syncer-asking", inbox=inbox, access=settings.access)
             asking = Asking(kube, await more.enter_async_context(line), public, own_key)
         tools = Tools(bus, kube, Contents(bus, public, keys), asking, settings.secret_sync_interval)
+        tools = replace(tools, rollouts=settings.rollouts, rollout_pause=settings.rollout_pause)
         terms: list[Sync] = []
 
         def missing() -> list[str]:

@@ -67,6 +67,7 @@ class ClassSync:
         secrets: Writes them; None where Secrets are not to be written.
         reporter: Tells of it.
         made_changed: Told of each class whose `made` is another.
+        secret_changed: Told of each Secret of a class that holds others than before.
         made: By class, the Secrets that it has asked for before: those it asks for no longer are removed.
         wishes: Classes whose secrets somebody wants fetched now.
     """
@@ -77,6 +78,7 @@ class ClassSync:
     secrets: Secrets | None
     reporter: Reporter
     made_changed: Callable[[Name], None]
+    secret_changed: Callable[[Name, str], None]
     made: dict[Name, frozenset[str]] = field(default_factory=dict)
     wishes: set[Name] = field(default_factory=set)
     _newest: dict[Name, tuple[str, int]] = field(default_factory=dict)
@@ -109,8 +111,8 @@ class ClassSync:
         for secret in self.made.get(name, frozenset()):
             if self.view.maker((name[0], secret)) in (None, name):
                 secrets.forget(name[0], secret)
-        if not self.view.volumes.of_class(name):
-            self.made.pop(name, None)
+        if self.view.classes.get(*name) is None and not self.view.volumes.of_class(name):
+            self.made.pop(name, None)  # not before: a Deployment that is scaled to zero comes back
 
     async def _drop(self, secrets: Secrets, turn: _Turn) -> None:
         """Remove Secrets that the class has asked for and asks for no longer."""
@@ -215,6 +217,7 @@ class ClassSync:
             self._tell(turn, NORMAL, "SecretCreated", f"successfully created K8s secret {desired.name}")
         else:
             self._tell(turn, NORMAL, "SecretRotationComplete", f"successfully rotated K8s secret {desired.name}")
+            self.secret_changed(turn.name, desired.name)
 
     def _tell(self, turn: _Turn, kind: str, reason: str, text: str, *, pods: bool = True) -> None:
         self.reporter.tell(About(_GROUP, "SecretProviderClass", *turn.name, turn.known.uid), kind, reason, text)

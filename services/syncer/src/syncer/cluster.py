@@ -9,6 +9,7 @@ from typing import Any
 from keyferry.kube import Json
 from keyferry.resources import DRIVER_NAME
 from syncer.desired import SecretObject, read_secret_objects
+from syncer.needs import NOTHING, POLICY, WHEN_NEEDED, Needs, needs
 
 CLASSES = "/apis/secrets-store.csi.x-k8s.io/v1/secretproviderclasses"
 PODS = "/api/v1/pods"
@@ -40,6 +41,7 @@ class MountingPod:
         classes: Names of the classes that its volumes name.
         finished: Whether its containers have ended for good; its volumes stay mounted until it is deleted.
         leaving: Whether it is being deleted.
+        needs: Where it reads secrets that do not change under it.
         owners: What made it; the pod itself where nothing did.
     """
 
@@ -49,6 +51,7 @@ class MountingPod:
     finished: bool
     leaving: bool
     owners: tuple[Owner, ...]
+    needs: Needs = NOTHING
 
     @property
     def living(self) -> bool:
@@ -65,24 +68,28 @@ class SyncClass:
         created_at: RFC 3339; of two classes that ask for the same Secret, the older one has it.
         objects: Its ``secretObjects``.
         refresh_requested_at: Text of the annotation by which somebody asks for fresh secrets now.
+        restarts: Whether workloads are to be rolled for secrets that their pods cannot see.
     """
 
     uid: str
     created_at: str
     objects: tuple[SecretObject, ...]
     refresh_requested_at: str
+    restarts: bool = False
 
 
 def project_class(told: Json) -> SyncClass:
     """A class; any shape that the CRD takes."""
     metadata = told["metadata"]
-    requested = _mapping(metadata.get("annotations")).get(REFRESH_REQUESTED)
+    annotations = _mapping(metadata.get("annotations"))
+    requested = annotations.get(REFRESH_REQUESTED)
     objects = read_secret_objects(_mapping(told.get("spec")))
     return SyncClass(
         uid=str(metadata.get("uid", "")),
         created_at=str(metadata.get("creationTimestamp", "")),
         objects=objects,
         refresh_requested_at=requested if isinstance(requested, str) else "",
+        restarts=annotations.get(POLICY) == WHEN_NEEDED,
     )
 
 
@@ -107,6 +114,7 @@ def project_pod(told: Json) -> MountingPod | None:
         finished=_mapping(told.get("status")).get("phase") in _FINISHED,
         leaving=bool(metadata.get("deletionTimestamp")),
         owners=owners or (Owner("v1", "Pod", str(metadata["name"]), uid),),
+        needs=needs(spec),
     )
 
 

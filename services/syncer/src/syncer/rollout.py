@@ -9,66 +9,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 from prometheus_client import Counter
 
 from keyferry.errors import AccessDenied
 from keyferry.kube import Json, Kube, object_path
-from keyferry.resources import DRIVER_NAME
 from syncer.reporting import NORMAL, WARNING, About, Reporter
 from syncer.work import Work
 
 log = logging.getLogger(__name__)
 
 ROLLED = Counter("keyferry_rollouts_total", "Workloads rolled for a new secret.", ["kind"])
-POLICY, WHEN_NEEDED = "keyferry.io/restart-policy", "when-needed"
 RESTARTED_AT = "keyferry.io/restarted-at"
 APPS = "/apis/apps/v1"
 _PLURALS = {"Deployment": "deployments", "StatefulSet": "statefulsets", "DaemonSet": "daemonsets"}
 _REPLICA_SET = "ReplicaSet"
-
-
-@dataclass(frozen=True, slots=True)
-class Needs:
-    """Where a pod reads secrets that do not change under it.
-
-    Attributes:
-        env: Names of the Secrets that its environment variables come from.
-        sub_paths: Names of the classes of which it mounts single files by ``subPath``.
-    """
-
-    env: frozenset[str] = frozenset()
-    sub_paths: frozenset[str] = frozenset()
-
-
-NOTHING = Needs()
-
-
-def needs(spec: Mapping[str, Any]) -> Needs:
-    """What a pod's spec says of it; any shape that the API server takes."""
-    env: set[str] = set()
-    by_sub_path: set[str] = set()
-    for kind in ("initContainers", "containers"):
-        for container in _list(spec.get(kind)):
-            for variable in _list(container.get("env")):
-                env.add(_text(_mapping(_mapping(variable.get("valueFrom")).get("secretKeyRef")).get("name")))
-            for source in _list(container.get("envFrom")):
-                env.add(_text(_mapping(source.get("secretRef")).get("name")))
-            mounts = _list(container.get("volumeMounts"))
-            by_sub_path |= {
-                _text(each.get("name")) for each in mounts if each.get("subPath") or each.get("subPathExpr")
-            }
-    classes = {
-        _text(_mapping(_mapping(volume.get("csi")).get("volumeAttributes")).get("secretProviderClass"))
-        for volume in _list(spec.get("volumes"))
-        if _text(volume.get("name")) in by_sub_path and _mapping(volume.get("csi")).get("driver") == DRIVER_NAME
-    }
-    found = Needs(frozenset(env - {""}), frozenset(classes - {""}))
-    return NOTHING if found == NOTHING else found
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,23 +114,11 @@ class Rollouts:
             return None
         path = object_path(f"{APPS}/replicasets", owner.namespace, owner.name)
         found = await self._kube.get(path) if path else None
-        for reference in _list(_mapping(_mapping(found).get("metadata")).get("ownerReferences")):
-            if reference.get("kind") == "Deployment":
-                return Workload(owner.namespace, "Deployment", _text(reference.get("name")))
+        for reference in (found["metadata"].get("ownerReferences") or ()) if found else ():
+            if reference["kind"] == "Deployment":
+                return Workload(owner.namespace, "Deployment", str(reference["name"]))
         return None
 
     def _tell(self, workload: Workload, uid: str, kind: str, reason: str, text: str) -> None:
         about = About("apps/v1", workload.kind, workload.namespace, workload.name, uid)
         self._reporter.tell(about, kind, reason, text)
-
-
-def _list(told: Any) -> list[Mapping[str, Any]]:
-    return [each for each in told if isinstance(each, dict)] if isinstance(told, list) else []
-
-
-def _mapping(told: Any) -> Mapping[str, Any]:
-    return told if isinstance(told, dict) else {}
-
-
-def _text(told: Any) -> str:
-    return told if isinstance(told, str) else ""

@@ -31,6 +31,18 @@ class Settings(ServiceSettings):
         default=15.0,
         parse=duration,
     )
+    rollouts: bool = setting(
+        "KEYFERRY_ROLLOUTS",
+        "roll workloads whose pods cannot see a new secret, where a class says keyferry.io/restart-policy: when-needed",
+        default=False,
+        parse=flag,
+    )
+    rollout_pause: float = setting(
+        "KEYFERRY_ROLLOUT_PAUSE",
+        "how long changes are gathered before a workload is rolled for them",
+        default=30.0,
+        parse=duration,
+    )
     secret_syncs: bool = setting(
         "KEYFERRY_SECRET_SYNCS",
         "keep the Secrets of SecretSync objects too, without a pod; needs the right to create service accounts' tokens",

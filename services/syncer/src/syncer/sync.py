@@ -13,17 +13,19 @@ from prometheus_client import Gauge
 
 from keyferry.bus import Bus, Delivery
 from keyferry.errors import KeyferryError, UntrustedMessage
-from keyferry.events import VolumeEvent, volume_event
+from keyferry.events import VolumeEvent, VolumePublished, VolumeRefreshed, volume_event
 from keyferry.kube import Kube
 from keyferry.streams import SYNC_CONTENTS, SYNC_VOLUMES
 from keyferry.subjects import volume_subject
 from syncer.asking import Asking
 from syncer.classes import ClassSync
+from syncer.cluster import MountingPod
 from syncer.contents import Contents
 from syncer.podless import PodlessSync
 from syncer.pods import PodSync
 from syncer.podstatus import PodStatuses
 from syncer.reporting import Reporter
+from syncer.rollout import Rollouts, Workload
 from syncer.secrets import Secrets
 from syncer.view import View
 from syncer.volumes import Change, Name, class_of, id_of, node_of, pod_of
@@ -49,6 +51,8 @@ class Tools:
     contents: Contents
     asking: Asking | None = None  # where SecretSync objects are to be kept
     interval: float = 120.0  # seconds, of those
+    rollouts: bool = False  # whether workloads may be rolled
+    rollout_pause: float = 30.0  # seconds
 
 
 class Sync:
@@ -63,6 +67,7 @@ class Sync:
         self._bus = tools.bus
         self._view = View(tools.kube, class_touched=self._class_touched, pod_touched=self._pod_touched)
         self._reporter = Reporter(tools.kube)
+        self._rollouts = Rollouts(tools.kube, self._reporter, pause=tools.rollout_pause) if tools.rollouts else None
         self._statuses = PodStatuses(tools.kube)
         self._requested: dict[Name, str] = {}
         self._unread = "volumes and statuses have not been read yet"
@@ -79,6 +84,7 @@ class Sync:
             secrets=writer,
             reporter=self._reporter,
             made_changed=self._made_changed,
+            secret_changed=self._secret_changed,
         )
         self._pod_sync = PodSync(self._view, tools.bus, self._statuses, self._class_sync.made)
         self._class_work = Work(self._class_sync, at_once=_CLASSES_AT_ONCE)
@@ -106,6 +112,8 @@ class Sync:
             tasks.create_task(self._sweep())
             if self._podless:
                 tasks.create_task(self._podless.run())
+            if self._rollouts:
+                tasks.create_task(self._rollouts.run())
 
     async def _sweep(self) -> NoReturn:
         """Read everything again, now and then: something may have been missed, or have expired."""
@@ -157,6 +165,8 @@ class Sync:
             for volume in (before, after):
                 if volume is not None:
                     self._class_work.add(class_of(volume))
+        if isinstance(event, VolumeRefreshed) and event.changed:
+            self._files_changed(event.volume)
         self._reporter.rotation(event)
 
     def _learn(self, event: VolumeEvent, told_us: int) -> Change:
@@ -182,6 +192,23 @@ class Sync:
 
     def _pod_touched(self, name: Name) -> None:
         self._pod_work.add(name)
+
+    def _secret_changed(self, name: Name, secret: str) -> None:
+        for volume in self._view.living(name):
+            pod = self._view.pod_of(volume)
+            if pod and secret in pod.needs.env:
+                self._roll(name, pod, f"secret {secret} has changed")
+
+    def _files_changed(self, volume: VolumePublished) -> None:
+        pod = self._view.pod_of(volume)
+        if pod and pod.living and volume.secret_provider_class in pod.needs.sub_paths:
+            self._roll(class_of(volume), pod, f"the secrets of class {volume.secret_provider_class} have changed")
+
+    def _roll(self, name: Name, pod: MountingPod, why: str) -> None:
+        known = self._view.classes.get(*name)
+        if self._rollouts and known and known.restarts:
+            for owner in pod.owners:
+                self._rollouts.plan(Workload(name[0], owner.kind, owner.name), why)
 
     def _made_changed(self, name: Name) -> None:
         for volume in self._view.volumes.of_class(name):
