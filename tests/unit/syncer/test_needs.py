@@ -1,4 +1,4 @@
-"""Which pods cannot see a new secret by themselves, and what becomes of their workloads."""
+"""Which pods cannot see a new secret by themselves."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from syncer.rollout import NOTHING, Needs, needs
+from syncer.needs import NOTHING, Needs, needs
 
 DRIVER = "secrets-store.csi.k8s.io"
 
