@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 
 import pytest
@@ -167,3 +168,17 @@ async def test_those_of_other_controllers_are_left_to_them(desk: Desk) -> None:
 
     assert "status" not in (await desk.kube.get(path(desk, "theirs")) or {})
     assert await desk.secret("theirs") is None
+
+
+async def test_without_the_secrets_of_classes(desk: Desk, breakable: Stack, syncer: Service) -> None:
+    """The one can be had without the other: what classes ask for is not made where that is switched off."""
+    await desk.make_class("synced", [entry("of-class", password="pw")], pw="db:password")
+    await asyncio.to_thread(syncer.process.stop)
+    env = {"KEYFERRY_SECRET_SYNCS": "true", "KEYFERRY_SYNC_SECRETS": "false"}
+    with breakable.syncer(**LEASE, **env):
+        await desk.deploy("one", "synced")
+        await make(desk)
+
+        await until_said(desk, "SecretCreated", "True", "CreateSuccessful")
+        assert await desk.secret("of-class") is None
+    await asyncio.to_thread(syncer.process.start)

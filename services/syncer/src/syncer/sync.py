@@ -60,7 +60,7 @@ class Sync:
 
     Args:
         tools: What it works with.
-        secrets: Whether Secrets are to be written at all; statuses and Events are.
+        secrets: Whether those that classes ask for are to be written; statuses and Events are anyhow.
     """
 
     def __init__(self, tools: Tools, *, secrets: bool) -> None:
@@ -71,17 +71,17 @@ class Sync:
         self._statuses = PodStatuses(tools.kube)
         self._requested: dict[Name, str] = {}
         self._unread = "volumes and statuses have not been read yet"
-        writer = Secrets(tools.kube) if secrets else None
+        writer = Secrets(tools.kube)
         self._podless = (
             PodlessSync(tools.kube, self._view, tools.asking, writer, self._reporter, tools.interval)
-            if tools.asking is not None and writer is not None
+            if tools.asking is not None
             else None
         )
         self._class_sync = ClassSync(
             view=self._view,
             bus=tools.bus,
             contents=tools.contents,
-            secrets=writer,
+            secrets=writer if secrets else None,
             reporter=self._reporter,
             made_changed=self._made_changed,
             secret_changed=self._secret_changed,
