@@ -66,13 +66,14 @@ class Keyferry:
     fetcher: Service
     node: NodeDriver
     rotator: Service
+    syncer: Service
     webhook_url: str
     webhook_token: str = field(repr=False)
 
     @property
     def processes(self) -> tuple[Server, ...]:
         """Those whose logs tell why a mount failed."""
-        return self.fetcher.process, self.node.process, self.rotator.process
+        return self.fetcher.process, self.node.process, self.rotator.process, self.syncer.process
 
 
 @asynccontextmanager
@@ -129,12 +130,13 @@ async def keyferry(base: Base, progress: Progress) -> AsyncIterator[Keyferry]:
         rotator = services.rotator(
             stack.directory, nats_url=stack.nats.url, redis_url=stack.valkey.url, env={**traces, **interval, **webhook}
         )
-        fetcher, node, rotating = await together(
+        fetcher, node, rotating, syncing = await together(
             start("fetcher", stack.fetcher(**traces, **redis, **base.environ), "python -m fetcher"),
             start(f"node-driver of {NODE}", stack.node_driver(NODE, **traces, **interval), "python -m node_driver"),
             start("rotator", rotator, f"python -m rotator, every {ROTATION_SECONDS} s"),
+            start("syncer", stack.syncer(**traces), "python -m syncer"),
         )
-        yield Keyferry(fetcher, node, rotating, f"http://127.0.0.1:{port}", token)
+        yield Keyferry(fetcher, node, rotating, syncing, f"http://127.0.0.1:{port}", token)
 
 
 def processes(base: Base, services: Keyferry) -> Sequence[tuple[str, int]]:
@@ -149,4 +151,5 @@ def processes(base: Base, services: Keyferry) -> Sequence[tuple[str, int]]:
         ("FETCHER", services.fetcher.process.pid),
         ("NODE_DRIVER", services.node.process.pid),
         ("ROTATOR", services.rotator.process.pid),
+        ("SYNCER", services.syncer.process.pid),
     ]

@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.text import Text
 
 from keyferry.kube import Json
-from keyferry.testing.demo import calls, rotating, volume
+from keyferry.testing.demo import calls, rotating, syncing, volume
 from keyferry.testing.demo.cluster import ROTATION_SECONDS, Base, Keyferry, keyferry, servers
 from keyferry.testing.demo.guide import set_up
 from keyferry.testing.demo.mounting import Mounting
@@ -19,8 +19,6 @@ from keyferry.testing.otlp import Otlp, Span
 from keyferry.testing.waterfall import waterfall
 
 Keep = Callable[[Base, Keyferry], Awaitable[None]]
-
-_SYNC = "aws-secrets also asks for a synced Kubernetes Secret (secretObjects): Keyferry cannot do that yet."
 
 
 async def tell(directory: Path, progress: Progress, *, keep: Keep | None = None) -> None:
@@ -43,6 +41,7 @@ async def tell(directory: Path, progress: Progress, *, keep: Keep | None = None)
         await set_up(base, values, progress)
         mounting = Mounting(base, services, progress)
         pods = await _mount_and_show(mounting, values)
+        await _show_secret(mounting, pods, values)
         await _rotate_and_show(mounting, pods, values)
         if keep:
             await keep(base, services)
@@ -50,6 +49,9 @@ async def tell(directory: Path, progress: Progress, *, keep: Keep | None = None)
         for pod in pods:
             await mounting.unpublish(pod)
         mounting.require_nothing_left()
+        with progress.item("the synced Secret", needs=[services.syncer.process]) as item:
+            item.seconds = await syncing.gone(base.kube, pods)
+            item.detail = "gone, with the last of its owners"
         with progress.item("services and servers") as item:
             await running.aclose()
             item.detail = "stopped"
@@ -79,6 +81,15 @@ async def _mount_and_show(mounting: Mounting, values: Secrets) -> list[Json]:
     return [first, second]
 
 
+async def _show_secret(mounting: Mounting, pods: Sequence[Json], values: Secrets) -> None:
+    progress = mounting.progress
+    progress.step("The Kubernetes Secret that aws-secrets asks for (secretObjects), owned by both pods")
+    with progress.item("the synced Secret", needs=[mounting.services.syncer.process]) as item:
+        secret = await syncing.made(mounting.base.kube, values, len(pods))
+        item.detail = "type, label, values and owners as they should be"
+    progress.say(syncing.shown(secret))
+
+
 async def _rotate_and_show(mounting: Mounting, pods: Sequence[Json], values: Secrets) -> None:
     progress, base = mounting.progress, mounting.base
     volumes = [(str(pod["metadata"]["name"]), *each) for pod in pods for each in mounting.targets(pod).items()]
@@ -94,6 +105,9 @@ async def _rotate_and_show(mounting: Mounting, pods: Sequence[Json], values: Sec
         await rotating.announce(mounting.services)
         columns["by an event"] = await rotating.arrivals(volumes, values, written)
         item.detail = "by webhook here; docs/change-events.md"
+    with progress.item("the synced Secret", needs=[mounting.services.syncer.process]) as item:
+        await syncing.made(base.kube, values, len(pods))
+        item.detail = "holds the new values too"
     progress.say(rotating.table(columns))
     progress.say(" ")
     progress.say(calls.table([("for both pods, by the event", calls.asked(base) - before)]))
@@ -106,7 +120,6 @@ def _show_volumes(progress: Progress, targets: Mapping[str, Path]) -> None:
         progress.say(volume.tree(target))
         progress.say(volume.shown(files))
         progress.say(" ")
-    progress.say(Text(_SYNC, style="dim"))
 
 
 async def _trace(otlp: Otlp) -> Sequence[Span]:
