@@ -41,7 +41,6 @@ class Heard:
         self._said: dict[str, float] = {}
         self._unsaid: dict[str, int] = {}
         self._up: bool | None = None
-        CONNECTED.labels(source).set(0)
 
     def count(self, outcome: str) -> None:
         """One event more with this outcome."""
@@ -78,7 +77,7 @@ class Heard:
         CONNECTED.labels(self.source).set(0)
 
     def stopped(self) -> None:
-        """We were told to stop."""
+        """None are heard and none should be: we have not begun, or were told to stop."""
         CONNECTED.labels(self.source).set(0)
 
     async def tell(self, emit: Emit, provider: str, change: Change) -> bool:

@@ -41,6 +41,7 @@ async def for_ever(heard: Heard, hear: Hear, pauses: Pauses) -> NoReturn:
     time, would otherwise have everything read again each second.
     """
     attempt, last = 0, -math.inf
+    heard.stopped()  # here, and not where it was made: what a server receives has no connection of its own
     while True:
         since = math.inf
 
