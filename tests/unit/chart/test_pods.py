@@ -222,6 +222,17 @@ def test_keda_scales_by_the_consumers_of_fetch(render: Any) -> None:
     assert "replicas" not in deployment["spec"]
 
 
+def test_all_four_services_are_scraped(render: Any) -> None:
+    """The monitor selects pods that have the port that it names."""
+    rendered = render("everything")
+    (monitor,) = (each["spec"] for each in rendered.of("PodMonitor"))
+    (chosen,) = monitor["selector"]["matchExpressions"]
+    assert tuple(chosen["values"]) == OURS
+    assert {each["port"] for each in monitor["podMetricsEndpoints"]} == {"http"}
+    labels = [each["spec"]["template"]["metadata"]["labels"] for each in rendered.workloads]
+    assert sum(monitor["selector"]["matchLabels"].items() <= each.items() for each in labels) == len(labels)
+
+
 def test_the_autoscaler_names_the_fetchers(render: Any) -> None:
     """And their Deployment has no number of its own."""
     rendered = render(fetcher={"autoscaling": {"enabled": True}})

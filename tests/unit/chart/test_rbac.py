@@ -52,27 +52,39 @@ def granted(rendered: Any) -> set[Grant]:
     }
 
 
-def at(places: list[str], podless: list[str], grants: set[Grant]) -> set[Grant]:
-    """The page's grants where Secrets are synced in `places` and SecretSync objects kept in `podless`."""
-    where = {"synced": places, "without pods": podless[:1], "without pods, synced": podless[1:]}
-    return {(grant[0], place, *grant[2:]) for grant in grants for place in where.get(grant[1], [grant[1]])}
+def at(grants: set[Grant], **places: list[str]) -> set[Grant]:
+    """The page's grants, where what it calls a place is these."""
+    features: dict[str, list[str]] = {"synced": [], "without pods": [], "without pods, synced": [], "rolled": []} | {
+        name.replace("podless_synced", "without pods, synced").replace("podless", "without pods"): where
+        for name, where in places.items()
+    }
+    return {(grant[0], place, *grant[2:]) for grant in grants for place in features.get(grant[1], [grant[1]])}
+
+
+SOME = ["shop", "billing"]
 
 
 @pytest.mark.parametrize(
-    ("name", "places", "podless"),
-    [("", [], []), ("guide", ["cluster"], []), ("everything", ["shop", "billing"], ["cluster", "shop", "billing"])],
-    ids=str,
+    ("name", "places"),
+    [
+        ("", {}),
+        ("guide", {"synced": ["cluster"]}),
+        ("everything", {"synced": SOME, "podless": ["cluster"], "podless_synced": SOME, "rolled": SOME}),
+    ],
+    ids=["defaults", "guide", "everything"],
 )
-def test_rights_are_those_of_the_page(render: Any, name: str, places: list[str], podless: list[str]) -> None:
+def test_rights_are_those_of_the_page(render: Any, name: str, places: dict[str, list[str]]) -> None:
     """All of them, and no other; without syncSecret.enabled none on Secrets of others."""
-    assert granted(render(name)) == at(places, podless, listed())
+    assert granted(render(name)) == at(listed(), **places)
 
 
-def test_secret_syncs_alone(render: Any) -> None:
-    """They need the right to write Secrets too."""
-    rendered = render(secretSync={"enabled": True})
-    assert granted(rendered) == at(["cluster"], ["cluster", "cluster"], listed())
-    assert len(rendered.of("ValidatingAdmissionPolicy")) == 2
+def test_each_feature_brings_its_own(render: Any) -> None:
+    """SecretSync objects need the right to write Secrets too, and rollouts need none of that."""
+    everywhere = ["cluster"]
+    podless, rolled = render(secretSync={"enabled": True}), render(rollouts={"enabled": True})
+    assert granted(podless) == at(listed(), synced=everywhere, podless=everywhere, podless_synced=everywhere)
+    assert granted(rolled) == at(listed(), rolled=everywhere)
+    assert [len(each.of("ValidatingAdmissionPolicy")) for each in (podless, rolled)] == [2, 1]
 
 
 def test_subjects_are_our_own(render: Any) -> None:
