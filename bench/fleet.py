@@ -25,7 +25,7 @@ VOLUMES_EACH = 5
 
 _HERE = Path(__file__).parent
 _LINE = 64 * 1024**2
-_NICE = 10  # simulated nodes are other machines: what they do must not take the CPU from under what is measured
+_NICE = 5  # simulated nodes are other machines: what they do must not take the CPU from under what is measured
 
 
 class Fleet:
