@@ -22,6 +22,7 @@ jetstream {
 cluster {
   name: "{{ $name }}"
   listen: "0.0.0.0:6222"
+  no_advertise: true  # clients go by the Service's name, which the certificate has; it has no addresses of pods
   tls {
     cert_file: "/etc/nats/tls/tls.crt"
     key_file: "/etc/nats/tls/tls.key"
