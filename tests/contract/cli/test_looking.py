@@ -214,3 +214,13 @@ async def test_a_pod_that_is_not_there(desk: Desk) -> None:
         assert await keyferry("explain", pod) == 2
         assert await keyferry("doctor", pod) == 2
     assert desk.capsys.readouterr().out == ""
+
+
+async def test_a_class_that_no_class_can_be_called(desk: Desk) -> None:
+    """A name that Kubernetes does not take, or none at all, is a finding and no failure of the command."""
+    await desk.make("/api/v1/namespaces/shop/serviceaccounts", "web")
+    await desk.pod("../Db")
+
+    assert (await desk.ask("explain", "shop/web-0"))["class"] == ["wrong"]
+    assert (await desk.ask("doctor", "shop/web-0"))["class"] == ["wrong"]
+    assert (await desk.ask("doctor", "--class", "shop/"))["class"] == ["wrong"]

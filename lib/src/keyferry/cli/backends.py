@@ -37,7 +37,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """A backend that is left alone because it asked for it, or because its budget is spent.
+    """A backend that is left alone because it asked for that (Retry-After).
 
     Attributes:
         backend: A keyed digest; only fetchers know what it stands for.

@@ -118,8 +118,13 @@ def _volume(pod: Pod, told: Json) -> PodVolume:
 
 
 async def read_class(kube: Kube, namespace: str, name: str) -> ClassSeen | None:
-    """A class; None if there is none. Errors as of `read_pod`."""
-    told = await kube.get(_path(CLASSES, namespace, name))
+    """A class; None if there is none, or can be none of this name.
+
+    Raises:
+        KeyferryError: it cannot be told.
+    """
+    path = object_path(CLASSES, namespace, name)
+    told = await kube.get(path) if path else None
     if told is None:
         return None
     spec = told.get("spec") or {}

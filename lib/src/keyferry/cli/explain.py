@@ -16,7 +16,7 @@ from keyferry.cli.output import Output
 from keyferry.cli.reach import Reach
 from keyferry.cli.schedule import content_of, is_built, read_content
 from keyferry.cli.words import last_word
-from keyferry.errors import KeyferryError
+from keyferry.errors import AccessDenied, KeyferryError
 from keyferry.kube import Kube
 from keyferry.store import Store
 
@@ -48,9 +48,16 @@ async def run(asked: argparse.Namespace) -> int:
             asking = Asking(kube, bus, await stack.enter_async_context(reach.store()))
         except Lacking as lacking:
             asking = Asking(kube, bus, None, str(lacking).partition("\n")[0])
-        events = await read_events(kube, namespace, "Pod", name)
+        events: list[EventSeen] = []
+        of_pod = story.of_pod(pod)
+        try:
+            events = await read_events(kube, namespace, "Pod", name)
+        except AccessDenied as error:  # the bus tells enough to go on with
+            of_pod.append(
+                findings.unknown("events", error.message, "kubelet's FailedMount events say why a mount fails")
+            )
         volumes = [(each, await _volume(asking, pod, each, tuple(events))) for each in pod.volumes]
-    return _show(out, pod, volumes)
+    return _show(out, pod, of_pod, volumes)
 
 
 async def _volume(asking: Asking, pod: PodSeen, volume: PodVolume, events: tuple[EventSeen, ...]) -> list[Finding]:
@@ -76,8 +83,7 @@ async def _volume(asking: Asking, pod: PodSeen, volume: PodVolume, events: tuple
     return story.of_volume(facts, int(time.time() * 1000))
 
 
-def _show(out: Output, pod: PodSeen, volumes: list[tuple[PodVolume, list[Finding]]]) -> int:
-    of_pod = story.of_pod(pod)
+def _show(out: Output, pod: PodSeen, of_pod: list[Finding], volumes: list[tuple[PodVolume, list[Finding]]]) -> int:
     everything = [*of_pod, *(each for _, found in volumes for each in found)]
     status = findings.status(everything)
     if out.as_json:

@@ -21,12 +21,13 @@ from keyferry.settings import SettingsError, load
 from keyferry.store import Store, check_store, connect_store, store_url
 
 _NATS = (
-    "set KEYFERRY_NATS_URL or --nats-url; from outside the cluster, with `kubectl -n kube-system port-forward "
-    "svc/keyferry-nats 4222` it is the default"
+    "set KEYFERRY_NATS_URL or --nats-url; from outside the cluster: `kubectl -n kube-system port-forward "
+    "svc/keyferry-nats 4222`, then tls://127.0.0.1:4222 with KEYFERRY_NATS_CA_FILE and KEYFERRY_NATS_NKEY_FILE"
 )
 _REDIS = (
     "set KEYFERRY_REDIS_URL or --redis-url to what the rotators have; from outside the cluster: "
-    "`kubectl -n kube-system port-forward svc/keyferry-valkey 6379`, then redis://:PASSWORD@127.0.0.1:6379/0"
+    "`kubectl -n kube-system port-forward svc/keyferry-valkey 6379`, then rediss://USER:PASSWORD@127.0.0.1:6379/0 "
+    "with KEYFERRY_REDIS_CA_FILE"
 )
 _KUBE = "set KEYFERRY_KUBECONFIG, KUBECONFIG or --kubeconfig"
 

@@ -89,6 +89,9 @@ def of_driver(driver: Json | None, requested: tuple[str, ...]) -> list[Finding]:
 def of_class(subject: Subject, spc: ClassSeen | None) -> list[Finding]:
     """Whether the class is there and in shape; the last finding says so."""
     name = f"{subject.namespace}/{subject.class_name}"
+    if not subject.class_name:
+        fix = "set volumeAttributes.secretProviderClass in the pod's volume"
+        return [wrong("class", "the pod's volume names no class", fix)]
     if spc is None:
         return [wrong("class", f"there is no SecretProviderClass {name}", FIXES["SecretProviderClassNotFound"])]
     problem = needs.misshapen(spc)
