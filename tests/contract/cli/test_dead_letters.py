@@ -14,7 +14,7 @@ from keyferry.bus import Bus
 from keyferry.changes import BackendChanged, EndContent
 from keyferry.events import VolumePublished, VolumeUnpublished
 from keyferry.resources import Pod
-from keyferry.subjects import END_SUBJECT, change_subject, volume_subject
+from keyferry.subjects import END_SUBJECT, change_subject, mount_subject, refresh_subject, volume_subject
 from tests.contract.cli.conftest import keyferry
 
 if TYPE_CHECKING:
@@ -137,6 +137,24 @@ async def test_a_letter_of_nowhere_is_not_replayed(nats: Client, subject: str) -
 
     assert await keyferry("dead-letters", "replay", str(sequence), "--yes") == 1
     assert await left(nats) == 1
+
+
+async def test_the_end_of_a_content_is_replayed(nats: Client) -> None:
+    """The fetchers hear again that a lease is to be revoked."""
+    sequence = await bury(nats, END_SUBJECT, EndContent("key-1", 5).to_bytes())
+
+    assert await keyferry("dead-letters", "replay", str(sequence), "--yes") == 0
+    assert (await nats.jetstream().get_last_msg("FETCH", END_SUBJECT)).data == EndContent("key-1", 5).to_bytes()
+
+
+@pytest.mark.parametrize("subject", [mount_subject("n1"), refresh_subject("n1")])
+async def test_a_request_is_not_replayed(nats: Client, subject: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nobody waits for its answer, and a backend would be asked for nothing."""
+    sequence = await bury(nats, subject, b"sealed")
+
+    assert await keyferry("dead-letters", "replay", str(sequence), "--yes") == 1
+    assert "kubelet has asked anew" in capsys.readouterr().out
+    assert (await nats.jetstream().stream_info("FETCH")).state.messages == 0
 
 
 async def test_letters_are_dropped(nats: Client, capsys: pytest.CaptureFixture[str]) -> None:

@@ -163,6 +163,8 @@ async def _replay(bus: Bus, stream: JetStream, letter: Letter) -> str:
     """Publish it where it first was, then take it out: twice rather than never, as everything on the bus."""
     if not letter.subject.startswith("keyferry.") or letter.subject.startswith("keyferry.dead."):
         return "it does not say where it first was: drop it"
+    if letter.subject.startswith("keyferry.fetch.") and letter.subject != END_SUBJECT:
+        return "nobody waits for it any more, since kubelet has asked anew: drop it"
     keeps = next((name for prefix, name in _LAST_WORDS.items() if letter.subject.startswith(prefix)), "")
     if keeps:
         last = await bus.last(keeps, letter.subject)

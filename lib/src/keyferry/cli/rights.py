@@ -24,7 +24,7 @@ MEND = Rights(
     (
         "$JS.API.STREAM.MSG.DELETE.DEAD",
         "$JS.API.DIRECT.GET.SYNC.keyferry.sync.*.*",
-        *(f"keyferry.{kind}" for kind in ("fetch.mount.*", "fetch.refresh.*", "volume.*.*", "change.*", "sync.*.*")),
+        *(f"keyferry.{kind}" for kind in ("volume.*.*", "change.*", "sync.*.*")),
         END_SUBJECT,
     ),
     (),
