@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import uvloop
 
+from keyferry import cores
 from keyferry.bus.identity import BusSettings
 from keyferry.errors import KeyferryError, place
 from keyferry.health import Readiness, health
@@ -66,6 +67,7 @@ def run(serve: Serve[S], settings_class: type[S], *, name: str, environ: Mapping
         sys.stderr.write(f"{name}: settings:\n{error}\n")
         return 1
     set_up_logs(name, settings.log_level)
+    cores.forbid()
     node = environ.get("KEYFERRY_NODE_NAME", "")
     stop_traces = set_up_traces(name, environ, {"k8s.node.name": node} if node else {})
     try:

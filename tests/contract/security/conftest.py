@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,10 +110,12 @@ async def cluster(api: KubeAPI, made: Path, tmp_path: Path) -> AsyncIterator[Clu
 
 
 @asynccontextmanager
-async def admitting(server: Nats, made: Path, kube: Kube) -> AsyncIterator[None]:
-    """A fetcher that answers for nodes."""
+async def admitting(
+    server: Nats, made: Path, kube: Kube, *, now: Callable[[], float] = time.time
+) -> AsyncIterator[None]:
+    """A fetcher that answers for nodes, by its clock."""
     issuer = Nkey.from_seed((made / "issuer.nk").read_text(), Role.ACCOUNT)
-    callout = Callout(TokenVerifier(kube), issuer, ACCOUNT)
+    callout = Callout(TokenVerifier(kube, now=now), issuer, ACCOUNT)
     async with connect(server.url, name="callout", access=access_of(made, "callout")) as bus:
         answering = asyncio.create_task(bus.answer(CALLOUT_SUBJECT, CALLOUT_QUEUE, callout))
         await asyncio.sleep(0)
@@ -141,14 +144,14 @@ class Plain(Connection):
 
 
 @asynccontextmanager
-async def plain(url: str, access: Access | None, inbox: str = "_INBOX.test") -> AsyncIterator[Plain]:
+async def plain(url: str, access: Access | None, inbox: str = "_INBOX.test", **options: object) -> AsyncIterator[Plain]:
     """A connection with somebody's identity, which is used as he would not.
 
     Raises:
         nats.errors.Error, OSError, TimeoutError: it is refused.
     """
     client = Plain()
-    await client.open(url, access=access, name="test", inbox_prefix=inbox)
+    await client.open(url, access=access, name="test", inbox_prefix=inbox, **options)
     try:
         yield client
     finally:
@@ -158,6 +161,6 @@ async def plain(url: str, access: Access | None, inbox: str = "_INBOX.test") -> 
 async def refusal(url: str, access: Access | None) -> str:
     """Why a connection is refused."""
     with pytest.raises((nats.errors.Error, OSError, TimeoutError)) as refused:
-        async with plain(url, access):
+        async with plain(url, access, allow_reconnect=False):
             pass
     return f"{type(refused.value).__name__}: {refused.value}".lower()

@@ -102,7 +102,9 @@ class Connection(Client):
                 await self.flush(timeout=_FLUSH_SECONDS)
         if not self.is_connected:  # nats-py would write it to a closed transport, which raises
             self._pending, self._pending_data_size = [], 0
-        await super().close()
+        with suppress(TimeoutError):  # a connection whose TLS has failed may never say that it is closed
+            async with asyncio.timeout(_FLUSH_SECONDS):
+                await super().close()
 
     async def publish(
         self, subject: str, payload: bytes = b"", reply: str = "", headers: dict[str, str] | None = None
