@@ -38,9 +38,9 @@ they go into `linux.settings`, `fetcher.settings`, `rotator.settings`, `syncer.s
 """
 _METRICS = """# Metrics
 
-What each service exports at `/metrics`. [Observability](../observability.md) says how to scrape them, and what dashboards
-and alerts make of them. Besides these there are Python's own (`process_*`, `python_*`). A histogram has `_bucket`, `_sum`
-and `_count`. `os_type` is always `linux`.
+What each service exports at `/metrics`. [Observability](../observability.md) says how to scrape them, and what
+dashboards and alerts make of them. Besides these there are Python's own (`process_*`, `python_*`). A histogram has
+`_bucket`, `_sum` and `_count`. `os_type` is always `linux`.
 
 """
 

@@ -13,8 +13,8 @@ from keyferry.streams import streams as configured
 _ERRORS = """# Errors
 
 What a pod's FailedMount Event, a Kubernetes Event and the label `error_type` say. kubelet takes `UNAVAILABLE`,
-`RESOURCE_EXHAUSTED`, `DEADLINE_EXCEEDED` and `ABORTED` as "may be mounted", and all others as "is not"; it tries again after
-either. "Retry" is when another try may help by itself: where there is none, somebody must change something.
+`RESOURCE_EXHAUSTED`, `DEADLINE_EXCEEDED` and `ABORTED` as "may be mounted", and all others as "is not"; it tries again
+after either. "Retry" is when another try may help by itself: where there is none, somebody must change something.
 `ProviderError` carries the code and reason of whoever raised it, such as a provider plugin.
 [Troubleshooting](../troubleshooting.md) goes by symptom.
 
@@ -83,8 +83,8 @@ def streams() -> str:
         ),
     )
     return (
-        f"{_STREAMS}{_subjects()}\n\n## Streams\n\nThe number of copies is `KEYFERRY_STREAM_REPLICAS`; of requests that "
-        f"wait, `KEYFERRY_FETCH_MAX_MESSAGES`.\n\n{streams}\n\n## Consumers\n\n{consumers}\n"
+        f"{_STREAMS}{_subjects()}\n\n## Streams\n\nThe number of copies is `KEYFERRY_STREAM_REPLICAS`; of requests "
+        f"that wait, `KEYFERRY_FETCH_MAX_MESSAGES`.\n\n{streams}\n\n## Consumers\n\n{consumers}\n"
     )
 
 

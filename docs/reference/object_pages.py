@@ -26,8 +26,8 @@ _TELLING = ("NORMAL", "WARNING")
 _EVENTS = """# Kubernetes Events
 
 Recorded by the syncer (`source.component` is `keyferry-syncer`). When each is told, of how many pods and how often, is
-said in [Syncing](../syncing.md#events). That a mount failed is told by kubelet itself, in a `FailedMount` Event with the
-driver's text. `{…}` stands for what is filled in.
+said in [Syncing](../syncing.md#events). That a mount failed is told by kubelet itself, in a `FailedMount` Event with
+the driver's text. `{…}` stands for what is filled in.
 
 """
 _ANNOTATIONS = """# Annotations and labels

@@ -1,4 +1,4 @@
-"""Links that leave docs/ lead to files of the repository; the site, which has none of these, says their paths instead."""  # noqa: INP001 - mkdocs loads it by its path
+"""Links that leave docs/ lead to files of the repository; the site has none of these, and says their paths."""  # noqa: INP001 - mkdocs loads it by its path
 
 from __future__ import annotations
 
