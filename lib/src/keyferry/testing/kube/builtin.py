@@ -1,6 +1,6 @@
 """The built-in resources, one row each."""
 
-from keyferry.testing.kube import crds, defaults, event_rules, secret_rules
+from keyferry.testing.kube import access, crds, defaults, event_rules, secret_rules
 from keyferry.testing.kube.catalog import READ_WRITE, Resource
 
 _APPS, _STORAGE, _AUTHENTICATION, _EVENTS = "apps", "storage.k8s.io", "authentication.k8s.io", "events.k8s.io"
@@ -97,6 +97,19 @@ ROWS = (
     ),
     Resource("coordination.k8s.io", "v1", "leases", "Lease"),
     Resource(_AUTHENTICATION, "v1", "tokenreviews", "TokenReview", namespaced=False, verbs=("create",)),
+    Resource(
+        *("authorization.k8s.io", "v1", "subjectaccessreviews", "SubjectAccessReview"),
+        namespaced=False,
+        verbs=("create",),
+    ),
+    Resource(access.GROUP, "v1", "roles", "Role"),
+    Resource(access.GROUP, "v1", "clusterroles", "ClusterRole", namespaced=False),
+    Resource(access.GROUP, "v1", "rolebindings", "RoleBinding", prepare=access.prepare_binding),
+    Resource(
+        *(access.GROUP, "v1", "clusterrolebindings", "ClusterRoleBinding"),
+        namespaced=False,
+        prepare=access.prepare_binding,
+    ),
     Resource(
         *("apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition"),
         namespaced=False,

@@ -7,7 +7,7 @@ from typing import Any
 
 from aiohttp import web
 
-from keyferry.testing.kube import discovery, reading, requests, tables, watching
+from keyferry.testing.kube import access, discovery, reading, requests, tables, watching
 from keyferry.testing.kube.accounts import Accounts
 from keyferry.testing.kube.catalog import Catalog
 from keyferry.testing.kube.deleting import Deleting
@@ -127,6 +127,8 @@ class Routes:
             return None
         if at.resource.plural == "tokenreviews":
             return self.accounts.review(body)
+        if at.resource.plural == "subjectaccessreviews":
+            return access.review(self.store, body)
         if at.subresource == "token":
             return self.accounts.request_token(at.namespace, at.name, body)
         if at.subresource == "binding":
