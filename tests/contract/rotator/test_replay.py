@@ -141,3 +141,18 @@ async def test_a_hint_is_not_kept_for_later(bus: Bus, own_nats: Nats) -> None:
             await asyncio.sleep(0.02)
     with pytest.raises(BusUnavailable):
         await bus.hint("keyferry.refresh.n1", b"late", destination="keyferry.refresh")
+
+
+async def test_what_came_after_a_message_is_read_alone(bus: Bus, plain: Client) -> None:
+    """From the number of the last one that is known; nothing where nothing came."""
+    await fill(plain, 20)
+    known = [stored async for stored in bus.replay("VOLUMES", ALL)][-1].sequence
+    await plain.publish("keyferry.volume.n1.v1", b"newer")
+    await plain.flush()
+    async with asyncio.timeout(20):
+        while (await plain.jetstream().stream_info("VOLUMES")).state.last_seq == known:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+
+    (found,) = [stored async for stored in bus.replay("VOLUMES", ALL, after=known)]
+    assert (found.payload, found.sequence) == (b"newer", known + 1)
+    assert [stored async for stored in bus.replay("VOLUMES", ALL, after=known + 1)] == []

@@ -137,17 +137,18 @@ class Bus:
             raise refused(error) from None
         PUBLISHED.labels(destination, "sent").inc()
 
-    def replay(self, stream: str, subject: str) -> AsyncIterator[Stored]:
+    def replay(self, stream: str, subject: str, *, after: int = 0) -> AsyncIterator[Stored]:
         """All that a stream holds, in its order; ends when caught up.
 
         Args:
             stream: One that allows direct gets.
             subject: A filter.
+            after: The sequence of the last message that is known already; 0 for all.
 
         Raises:
             BusUnavailable: not read to the end; what came so far is true, and not all.
         """
-        return replay(self._nats, stream, subject)
+        return replay(self._nats, stream, subject, after)
 
     async def last(self, stream: str, subject: str) -> Stored | None:
         """The last message of a subject; None where there is none (any more).

@@ -32,14 +32,16 @@ class Stored:
         subject: Where it was published.
         payload: Its bytes.
         stored_us: When the stream took it, Unix microseconds by the server's clock.
+        sequence: Its number in the stream.
     """
 
     subject: str
     payload: bytes = field(repr=False)
     stored_us: int
+    sequence: int = 0
 
 
-async def replay(client: Connection, stream: str, subject: str) -> AsyncIterator[Stored]:
+async def replay(client: Connection, stream: str, subject: str, after: int = 0) -> AsyncIterator[Stored]:
     """See `keyferry.bus.Bus.replay`."""
     inbox, come = client.new_inbox(), asyncio.Queue[Msg]()
 
@@ -51,7 +53,7 @@ async def replay(client: Connection, stream: str, subject: str) -> AsyncIterator
     except nats.errors.Error as error:
         raise refused(error) from None
     try:
-        first = 1
+        first = after + 1
         while True:
             await _ask(client, stream, {"seq": first, "batch": _BATCH, "next_by_subj": subject}, inbox)
             before = 0
@@ -60,7 +62,7 @@ async def replay(client: Connection, stream: str, subject: str) -> AsyncIterator
                 if int(headers["Nats-Last-Sequence"]) != before:
                     raise BusUnavailable(f"a message of stream {stream} was lost on the way: it must be read again")
                 before = int(headers["Nats-Sequence"])
-                yield Stored(headers["Nats-Subject"], message.data, _microseconds(headers["Nats-Time-Stamp"]))
+                yield _stored(message, headers)
             if not before:
                 return
             first = before + 1
@@ -94,7 +96,12 @@ async def last(client: Connection, stream: str, subject: str) -> Stored | None:
         return None
     if "Nats-Subject" not in headers:
         raise BusUnavailable(f"stream {stream} cannot be read: run `python -m keyferry.streams`, and check JetStream")
-    return Stored(headers["Nats-Subject"], message.data, _microseconds(headers["Nats-Time-Stamp"]))
+    return _stored(message, headers)
+
+
+def _stored(message: Msg, headers: dict[str, str]) -> Stored:
+    at, sequence = _microseconds(headers["Nats-Time-Stamp"]), int(headers["Nats-Sequence"])
+    return Stored(headers["Nats-Subject"], message.data, at, sequence)
 
 
 async def _ask(client: Connection, stream: str, wish: dict[str, Any], inbox: str) -> None:
