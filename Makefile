@@ -10,7 +10,7 @@ PROTOS := $(shell find proto -name '*.proto')
 # Mounts made by tests live in a mount namespace of their own: they vanish with it, and no root is needed to make them.
 NAMESPACE := $(if $(filter 0,$(shell id -u)),unshare -m,unshare -Urm)
 
-.PHONY: help setup demo demo-stop test test-kube e2e-kube lint format proto bench-mount bench-fetcher bench-fetch bench-rotation clean
+.PHONY: help setup demo demo-stop test test-kube e2e-kube lint format proto bench-mount bench-fetcher bench-fetch bench-rotation docs clean
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -67,6 +67,11 @@ bench-fetch: .venv/synced ## Measure what a fetch costs at each backend (ARGS=--
 
 bench-rotation: .venv/synced ## Measure the rotation of 1000 and of 10000 volumes (ARGS=--quick for a short run)
 	@UV=$(abspath $(UV)) $(NAMESPACE) $(BIN)/python bench/rotation.py $(ARGS)
+
+docs: .venv/synced ## Write the reference from the code and build the documentation into site/
+	@$(BIN)/python docs/reference/generate.py
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "open site/index.html"
 
 clean: ## Remove what the commands above made
 	rm -rf .venv .tools .demo .bench .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
