@@ -19,13 +19,13 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "annotations.md": object_pages.marks,
     "fields.md": object_pages.fields,
 }
-_NOTE = "<!-- Written by docs/reference/generate.py: change that, or the code, and run `make docs`. -->\n\n"
+_NOTE = "<!-- Written by docs/reference/generate.py: change that, or the code, and run `make docs`. -->"
 
 
 def main(folder: Path) -> None:
     """Write every page."""
     for name, page in PAGES.items():
-        (folder / name).write_text(_NOTE + page().rstrip("\n") + "\n")
+        (folder / name).write_text(f"{page().rstrip()}\n\n{_NOTE}\n")
 
 
 if __name__ == "__main__":

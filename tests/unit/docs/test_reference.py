@@ -12,7 +12,7 @@ import pytest
 from tests.unit.docs.pages import DOCS, ROOT
 
 REFERENCE = DOCS / "reference"
-GENERATED = sorted(path.name for path in REFERENCE.glob("*.md") if "generate.py" in path.read_text().partition("\n")[0])
+GENERATED = sorted(path.name for path in REFERENCE.glob("*.md") if "generate.py" in path.read_text().splitlines()[-1])
 ANNOTATION = re.compile(r'"((?:keyferry\.io|(?:internal\.)?secrets-store\.csi\.k8s\.io)/[a-z-]+)"')
 
 
