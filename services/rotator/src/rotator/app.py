@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import os
 
 from keyferry.bus import connect
@@ -50,4 +51,7 @@ async def serve(settings: Settings, ready: Readiness) -> None:
         tasks.create_task(rebuild.run())
         tasks.create_task(rebuild.run_sweeps(settings.sweep_interval))
         tasks.create_task(run_sources(os.environ, emitter(bus)))
+        if settings.ui_address:  # imported when wanted: without the page there is no client of Kubernetes in here
+            page = importlib.import_module("rotator.ui.page")
+            tasks.create_task(page.serve_page(settings, bus, store, missing))
         ready.wait_for(missing)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from keyferry.plaintext import ALLOW, check_encrypted
 from keyferry.service import ServiceSettings
-from keyferry.settings import count, duration, setting
+from keyferry.settings import SettingsError, address, count, duration, setting
 from keyferry.store import check_store, store_url
 
 
@@ -60,6 +61,22 @@ class Settings(ServiceSettings):
     concurrency: int = setting(
         "KEYFERRY_ROTATION_CONCURRENCY", "volume events in work at once", default=64, parse=count
     )
+    ui_address: str = setting(
+        "KEYFERRY_UI_ADDRESS",
+        "where the live page is served, such as :8096; empty is off, and then the rotator does not ask Kubernetes",
+        default="",
+        parse=address,
+    )
+    ui_certificate: str = setting(
+        "KEYFERRY_UI_TLS_CERT", "PEM certificate chain of the live page; read again when it changes", default=""
+    )
+    ui_key: str = setting("KEYFERRY_UI_TLS_KEY", "its PEM key", default="")
+    ui_viewers: int = setting("KEYFERRY_UI_VIEWERS", "how many live pages may be open at once", default=32, parse=count)
+    kubeconfig: str = setting(
+        "KEYFERRY_KUBECONFIG",
+        "kubeconfig file, for the live page alone; without one, the pod's own service account is used",
+        default="",
+    )
 
     def __post_init__(self) -> None:
         """Refuse what would go over a network in the clear.
@@ -69,3 +86,16 @@ class Settings(ServiceSettings):
         """
         ServiceSettings.__post_init__(self)
         check_store(self.redis_url, allow_plaintext=self.allow_plaintext)
+        if bool(self.ui_certificate) != bool(self.ui_key):
+            raise SettingsError("KEYFERRY_UI_TLS_CERT and KEYFERRY_UI_TLS_KEY go together: set both, or neither")
+        if self.ui_address and not self.ui_certificate and not self.allow_plaintext:
+            self._check_local()
+
+    def _check_local(self) -> None:
+        try:
+            check_encrypted("KEYFERRY_UI_ADDRESS", self.ui_address, "https")
+        except SettingsError:
+            raise SettingsError(
+                "KEYFERRY_UI_ADDRESS would take tokens in the clear: set KEYFERRY_UI_TLS_CERT and KEYFERRY_UI_TLS_KEY, "
+                f"listen on 127.0.0.1, or set {ALLOW}=true where something else encrypts what comes there"
+            ) from None
