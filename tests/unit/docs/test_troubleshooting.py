@@ -39,7 +39,7 @@ def template(node: ast.AST) -> str | None:
 
 @cache
 def said() -> tuple[str, ...]:
-    """All texts of all services and of the library, but for those of tests, of the command line and of the live page."""
+    """All texts of services and library, but for those of tests, of the command line and of the live page."""
     sources: list[Path] = [*(ROOT / "services").glob("*/src/**/*.py"), *(ROOT / "lib/src/keyferry").rglob("*.py")]
     trees = [ast.parse(path.read_text()) for path in sources if not {"testing", "proto", "cli", "ui"} & set(path.parts)]
     return tuple(text for tree in trees for node in ast.walk(tree) if (text := template(node)))
