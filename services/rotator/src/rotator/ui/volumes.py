@@ -8,7 +8,7 @@ from keyferry.bus import Stored
 from keyferry.cli.words import Told, told
 from rotator.words import volume_name
 
-TEXT, MESSAGE, OBJECTS = 253, 1000, 40
+TEXT, MESSAGE, OBJECTS = 253, 1000, 20
 """Characters and entries that are kept: a node may be in foreign hands, and a message may have megabytes."""
 
 
@@ -96,5 +96,5 @@ def _volume(word: Told) -> Volume:
     )
 
 
-def _clip(text: str, most: int = 2 * TEXT) -> str:
+def _clip(text: str, most: int = TEXT) -> str:
     return text if len(text) <= most else f"{text[:most]}…"
