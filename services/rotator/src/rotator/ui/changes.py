@@ -28,10 +28,14 @@ class Sent:
         tables = {
             name: _table(table, before.rows if before else {})
             for name, table in view.tables.items()
-            if (before := self.tables.get(name)) != table
+            if not (before := self.tables.get(name)) or not _is_same(before, table)
         }
         self.sections, self.tables = view.sections, view.tables
         return sections | tables
+
+
+def _is_same(one: Table, other: Table) -> bool:
+    return one == other and list(one.rows) == list(other.rows)  # dicts are equal in any order
 
 
 def _table(table: Table, known: dict[str, Row]) -> dict[str, Any]:
