@@ -94,11 +94,13 @@ class Due:
         content_key: Which.
         not_before_ms: Take nothing that was fetched before this, Unix milliseconds.
         volume_ids: Which volumes; empty for all of the node's with this content.
+        spread_ms: Each of them waits for a random part of this first, so that mounts find gaps between many refreshes.
     """
 
     content_key: str
     not_before_ms: int
     volume_ids: tuple[str, ...] = ()
+    spread_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +112,13 @@ class RefreshVolumes:
     def to_bytes(self) -> bytes:
         """The payload."""
         due = [
-            pb.Due(content_key=d.content_key, not_before_ms=d.not_before_ms, volume_ids=d.volume_ids) for d in self.due
+            pb.Due(
+                content_key=each.content_key,
+                not_before_ms=each.not_before_ms,
+                volume_ids=each.volume_ids,
+                spread_ms=each.spread_ms,
+            )
+            for each in self.due
         ]
         return pb.RefreshVolumes(due=due).SerializeToString()
 
@@ -122,7 +130,7 @@ class RefreshVolumes:
             UntrustedMessage: no such message.
         """
         message = parse(pb.RefreshVolumes, payload)
-        return cls(tuple(Due(d.content_key, d.not_before_ms, tuple(d.volume_ids)) for d in message.due))
+        return cls(tuple(Due(d.content_key, d.not_before_ms, tuple(d.volume_ids), d.spread_ms) for d in message.due))
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,9 @@ changes = (
     | st.builds(RefreshRequested, words, words, times)
     | st.builds(PodFinished, st.builds(Pod, words, words, words, words))
 )
-hints = st.builds(RefreshVolumes, st.lists(st.builds(Due, words, times, lists), max_size=3).map(tuple))
+hints = st.builds(
+    RefreshVolumes, st.lists(st.builds(Due, words, times, lists, st.integers(0, 2**32 - 1)), max_size=3).map(tuple)
+)
 
 
 @given(changes)

@@ -134,9 +134,9 @@ class Node:
         self.published[volume.volume_id] = known
         return known
 
-    async def hint(self, *volume_ids: str, not_before_ms: int = NOW_MS, key: str = "k1") -> None:
+    async def hint(self, *volume_ids: str, not_before_ms: int = NOW_MS, key: str = "k1", spread_ms: int = 0) -> None:
         """Tell it what is due."""
-        await self.refresher.hear(RefreshVolumes((Due(key, not_before_ms, volume_ids),)).to_bytes())
+        await self.refresher.hear(RefreshVolumes((Due(key, not_before_ms, volume_ids, spread_ms),)).to_bytes())
 
     async def asked(self, times: int) -> None:
         """Wait until it has asked so often."""
@@ -147,7 +147,7 @@ class Node:
     async def settled(self) -> None:
         """Wait until nothing is under way any more."""
         async with asyncio.timeout(10):
-            while self.refresher._running:  # noqa: ASYNC110 - as above
+            while self.refresher._running or self.refresher._timers:  # noqa: ASYNC110 - as above
                 await asyncio.sleep(0.001)
 
 
@@ -588,6 +588,38 @@ async def test_leaving_before_it_began(node: Node) -> None:
     await node.settled()
 
     assert password(known) == b"lion"
+
+
+async def test_a_spread_is_waited_for(node: Node) -> None:
+    """Where nobody waits, many volumes ask one after the other, and all of them do."""
+    for number in range(8):
+        node.mounted(number)
+    await node.hint(spread_ms=200)
+    assert len(node.refresher._timers) == 8
+    assert node.asking.asked == []
+    await node.settled()
+
+    assert len(node.asking.asked) == 8
+
+
+async def test_what_is_urgent_waits_for_no_spread(node: Node) -> None:
+    """A change that is told of while a volume waits for its part has it ask at once, and once."""
+    node.mounted()
+    await node.hint(spread_ms=10_000)
+    await node.hint(not_before_ms=NOW_MS + 1)
+    await node.settled()
+
+    assert [asked["not_before_ms"] for asked in node.asking.asked] == [NOW_MS + 1]
+
+
+async def test_leaving_during_a_spread(node: Node) -> None:
+    """A volume that goes does not ask any more."""
+    node.mounted()
+    await node.hint(spread_ms=10_000)
+    await node.refresher.leave("csi-1")
+    await node.settled()
+
+    assert node.asking.asked == []
 
 
 async def test_leaving_what_is_not_there(node: Node) -> None:

@@ -8,7 +8,7 @@ from prometheus_client import REGISTRY
 
 from keyferry.changes import Due, EndContent, RefreshVolumes
 from keyferry.errors import BusUnavailable
-from rotator.rotate import Rotation, hints
+from rotator.rotate import SPREAD_MS, Rotation, hints
 from rotator.schedule import Claim, Taken
 
 TWO = Claim("k1", asked_ms=5, due_ms=4, why="interval", nodes={"n1": ("a", "b"), "n2": ("c",)})
@@ -23,6 +23,7 @@ class Schedule:
     claims: tuple[Claim, ...]
     settled: list[str] = field(default_factory=list)
     tokens: set[str] = field(default_factory=set)
+    mounting_ms: int = 4
 
     async def take(self, token: str, now_ms: int, *, limit: int) -> Taken:
         """See `rotator.schedule.Schedule`."""
@@ -69,9 +70,26 @@ def rotation(schedule: Schedule, bus: Bus) -> Rotation:
 def test_one_message_for_each_node() -> None:
     """However many contents are due on it; each with what it must not be older than, and which volumes shall ask."""
     assert hints([TWO, AGAIN]) == [
-        ("n1", RefreshVolumes((Due("k1", 5, ("a", "b")), Due("k2", 6, ("d",))))),
-        ("n2", RefreshVolumes((Due("k1", 5, ("c",)),))),
+        ("n1", RefreshVolumes((Due("k1", 5, ("a", "b"), SPREAD_MS), Due("k2", 6, ("d",))))),
+        ("n2", RefreshVolumes((Due("k1", 5, ("c",), SPREAD_MS),))),
     ]
+
+
+@pytest.mark.parametrize(("why", "spread"), [("interval", SPREAD_MS), ("change", 0), ("lease", 0), ("", 0)])
+def test_what_is_urgent_is_not_spread(why: str, spread: int) -> None:
+    """A change is wanted at once; what the clock alone asks for leaves gaps for mounts."""
+    ((_, hint),) = hints([Claim("k1", asked_ms=5, why=why, nodes={"n1": ("a",)})])
+
+    assert hint.due[0].spread_ms == spread
+
+
+async def test_a_refresh_under_way_does_not_save_a_content(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its last volume left, and a refresh that was under way has fetched since: it ends all the same."""
+    schedule, bus = Schedule((END,)), Bus()
+    monkeypatch.setattr(schedule, "mounting_ms", 1)
+    await rotation(schedule, bus).tick()
+
+    assert bus.published == [("keyferry.fetch.end", EndContent("k3", 9), "end.k3.7")]
 
 
 async def test_a_tick() -> None:

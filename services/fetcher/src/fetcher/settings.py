@@ -39,8 +39,8 @@ class Settings(ServiceSettings):
     )
     refreshes: int = setting(
         "KEYFERRY_REFRESH_CONCURRENCY",
-        "refreshes in work at once; fewer than mounts, so that these come first",
-        default=64,
+        "refreshes in work at once; far fewer than mounts, so that these find their turn",
+        default=16,
         parse=count,
     )
     sharing_window: float = setting(

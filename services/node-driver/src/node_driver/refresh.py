@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import time
 from collections.abc import Callable, Iterable, Iterator
 
@@ -30,6 +31,7 @@ log = logging.getLogger(__name__)
 AT_ONCE = 16  # so that the refreshes of a whole node leave the event loop to its mounts
 PAUSE_SECONDS = 1.0  # a volume is not asked for more often, whoever hints
 _LONGEST = 30.0  # seconds for one refresh; nobody waits, and the rotator hints again
+_LONGEST_SPREAD_MS = 10_000  # whoever hints
 _SKEW_MS = 10_000  # a rotator's clock may be ahead by that; nodes must ask for the same moment to share one call
 _LARGEST_HINT = 256 * 1024  # bytes, for two thousand volumes; an honest one is far smaller
 _TOKEN_MARGIN = 10.0  # seconds that a token must still have, for the request may wait in its stream
@@ -81,6 +83,7 @@ class Refresher:
         self._pause = pause
         self._wanted: dict[str, int] = {}  # volume id to not_before_ms: under way, or waiting for tokens
         self._running: dict[str, asyncio.Task[None]] = {}
+        self._timers: dict[str, asyncio.TimerHandle] = {}  # of those that wait for their part of a spread
         self._places = asyncio.Semaphore(AT_ONCE)
 
     async def hear(self, payload: bytes) -> None:
@@ -92,9 +95,13 @@ class Refresher:
         if len(payload) > _LARGEST_HINT:
             raise UntrustedMessage(f"a hint of {len(payload)} bytes is larger than any rotator's")
         now_ms = self._now_ms()
-        for known, not_before_ms in self._concerned(RefreshVolumes.from_bytes(payload).due):
+        due = RefreshVolumes.from_bytes(payload).due
+        # The volumes of a node ask one after the other anyhow: what is spread is when its share begins.
+        spread = min(max((each.spread_ms for each in due), default=0), _LONGEST_SPREAD_MS) / 1000
+        for known, not_before_ms in self._concerned(due):
             if known.record.fetched_at_ms < not_before_ms:
-                self._want(known, not_before_ms if not_before_ms <= now_ms + _SKEW_MS else now_ms)
+                after = random.uniform(0, spread) if spread else 0.0  # noqa: S311 - spreads load
+                self._want(known, not_before_ms if not_before_ms <= now_ms + _SKEW_MS else now_ms, after)
             elif self._now() - known.touched_at >= self._pause:
                 known.touched_at = self._now()
                 self._announcer.confirmed(known.record)  # the word on it was lost
@@ -110,6 +117,7 @@ class Refresher:
 
     async def leave(self, volume_id: str) -> None:
         """End a volume's refresh, if there is one: when this returns none is under way, and none is remembered."""
+        self._end_timer(volume_id)
         while (task := self._running.get(volume_id)) is not None:
             task.cancel()
             await asyncio.wait({task})
@@ -145,12 +153,26 @@ class Refresher:
             not_before_ms = max(not_before_ms, record.refresh_by_ms)
         return not_before_ms
 
-    def _want(self, known: Published, not_before_ms: int) -> None:
+    def _want(self, known: Published, not_before_ms: int, after: float = 0.0) -> None:
         """Refresh a volume, or have the refresh that is under way do it, or remember it for when there are tokens."""
         volume_id = known.record.volume_id
         self._wanted[volume_id] = max(self._wanted.get(volume_id, 0), not_before_ms)
-        if volume_id not in self._running and self._means(known) is not None:
-            self._running[volume_id] = self._tasks.create_task(self._refresh(volume_id))
+        if volume_id in self._running or self._means(known) is None:
+            return
+        if after > 0:
+            if volume_id not in self._timers:
+                self._timers[volume_id] = asyncio.get_running_loop().call_later(after, self._begin, volume_id)
+        else:
+            self._begin(volume_id)
+
+    def _begin(self, volume_id: str) -> None:
+        self._end_timer(volume_id)
+        self._running[volume_id] = self._tasks.create_task(self._refresh(volume_id))
+
+    def _end_timer(self, volume_id: str) -> None:
+        timer = self._timers.pop(volume_id, None)
+        if timer is not None:
+            timer.cancel()
 
     def _means(self, known: Published) -> tuple[Volume, Credentials] | None:
         """What to ask with; None until kubelet's next republish brings it."""

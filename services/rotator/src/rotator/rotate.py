@@ -20,6 +20,8 @@ from rotator.schedule import Claim, Schedule, Taken
 log = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.5
+SPREAD_MS = 800
+"""Over which the volumes of a content ask, where nobody waits for it: less than until they are told again."""
 LIMIT = 100
 """Contents in one tick: after a long outage they go out in portions, with a pause between two."""
 
@@ -110,7 +112,8 @@ class Rotation:
 
     async def _ended(self, claim: Claim) -> bool:
         # A mount since then may share what was fetched before its volume is told of; it must find its lease alive.
-        end = EndContent(claim.key, claim.empty_since_ms)
+        # A refresh that was under way when the last volume left may have fetched, or renewed, since.
+        end = EndContent(claim.key, max(claim.empty_since_ms, self._now_ms() - self._schedule.mounting_ms))
         try:
             await self._bus.publish(
                 END_SUBJECT,
@@ -138,6 +141,7 @@ def hints(claims: Iterable[Claim]) -> list[tuple[str, RefreshVolumes]]:
     """One message for each node that holds any of it."""
     by_node: dict[str, list[Due]] = defaultdict(list)
     for claim in claims:
+        spread = SPREAD_MS if claim.why == "interval" else 0
         for node, volumes in claim.nodes.items():
-            by_node[node].append(Due(claim.key, claim.asked_ms, volumes))
+            by_node[node].append(Due(claim.key, claim.asked_ms, volumes, spread))
     return [(node, RefreshVolumes(tuple(due))) for node, due in sorted(by_node.items())]

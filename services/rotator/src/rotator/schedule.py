@@ -17,6 +17,7 @@ from keyferry.store import Script, Store, script
 from rotator.words import Change, Word, volume_id
 
 PREFIX = "keyferry:rotation:"
+_LONGEST_MOUNT_MS = 30_000
 
 
 def _load(name: str) -> Script:
@@ -108,6 +109,11 @@ class Schedule:
     def is_reachable(self) -> bool:
         """Whether Redis answers."""
         return self._store.is_connected
+
+    @property
+    def mounting_ms(self) -> int:
+        """How long a mount may be under way before its volume is told of."""
+        return min(_LONGEST_MOUNT_MS, self._policy.end_after_ms // 2)
 
     async def tell(self, word: Word, now_ms: int) -> tuple[str, bool]:
         """Take in a node's word on a volume; an older one than is known changes nothing.

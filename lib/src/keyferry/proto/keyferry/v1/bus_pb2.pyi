@@ -252,14 +252,16 @@ class RefreshVolumes(_message.Message):
     def __init__(self, due: _Optional[_Iterable[_Union[Due, _Mapping]]] = ...) -> None: ...
 
 class Due(_message.Message):
-    __slots__ = ("content_key", "not_before_ms", "volume_ids")
+    __slots__ = ("content_key", "not_before_ms", "volume_ids", "spread_ms")
     CONTENT_KEY_FIELD_NUMBER: _ClassVar[int]
     NOT_BEFORE_MS_FIELD_NUMBER: _ClassVar[int]
     VOLUME_IDS_FIELD_NUMBER: _ClassVar[int]
+    SPREAD_MS_FIELD_NUMBER: _ClassVar[int]
     content_key: str
     not_before_ms: int
     volume_ids: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, content_key: _Optional[str] = ..., not_before_ms: _Optional[int] = ..., volume_ids: _Optional[_Iterable[str]] = ...) -> None: ...
+    spread_ms: int
+    def __init__(self, content_key: _Optional[str] = ..., not_before_ms: _Optional[int] = ..., volume_ids: _Optional[_Iterable[str]] = ..., spread_ms: _Optional[int] = ...) -> None: ...
 
 class ChangeEvent(_message.Message):
     __slots__ = ("backend_changed", "refresh_requested", "pod_finished")
