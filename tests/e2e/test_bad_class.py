@@ -51,7 +51,7 @@ SPECS: dict[str, tuple[Any, Any, str]] = {
     "no parameters": ("vault", None, "spec.parameters is empty"),
     "empty parameters": ("vault", {}, "spec.parameters is empty"),
     "unknown provider": ("hal", {"objects": "x"}, 'provider not found: provider "hal" of class NS/bad'),
-    "wrong case": ("Vault", {"objects": "x"}, "spec.provider is one of aws, azure, gcp, vault"),
+    "wrong case": ("Vault", {"objects": "x"}, "spec.provider is one of aws, azure, gcp, openbao, vault"),
 }
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 
 import pytest
 
-from keyferry.kube import Json, Kube
+from keyferry.kube import Json, Kube, Rejected
 from keyferry.testing.azure import AzureEmulator
 from keyferry.testing.demo import clouds, volume
 from keyferry.testing.demo.guide import AUDIENCES, manifest
@@ -41,7 +41,8 @@ class Clouds:
 
 async def _furnish(kube: Kube) -> Json:
     annotations = {"azure.workload.identity/client-id": clouds.CLIENT}
-    await kube.post("/api/v1/namespaces", {"metadata": {"name": NAMESPACE}})
+    with suppress(Rejected):  # another test of the guide has made it
+        await kube.post("/api/v1/namespaces", {"metadata": {"name": NAMESPACE}})
     accounts = f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts"
     await kube.call("DELETE", f"{accounts}/{ACCOUNT}")
     await kube.post(accounts, {"metadata": {"name": ACCOUNT, "annotations": annotations}})
