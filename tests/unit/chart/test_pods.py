@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from fetcher.callout import BUS_AUDIENCE
 from keyferry import keys_job
@@ -14,6 +15,7 @@ from keyferry.streams import MOUNTS, REFRESHES
 from syncer import asking
 from syncer.desired import MANAGED_LABEL, REFUSED_TYPES
 
+DEPLOY = Path(__file__).parents[3] / "deploy"
 SETS = ("", "guide", "everything", "external")
 OURS = ("node-driver", "fetcher", "rotator", "syncer")
 THE_OPERATORS = {"webhook-tls", "webhook-auth", "our-ca"}
@@ -231,6 +233,22 @@ def test_all_four_services_are_scraped(render: Any) -> None:
     assert {each["port"] for each in monitor["podMetricsEndpoints"]} == {"http"}
     labels = [each["spec"]["template"]["metadata"]["labels"] for each in rendered.workloads]
     assert sum(monitor["selector"]["matchLabels"].items() <= each.items() for each in labels) == len(labels)
+
+
+def test_dashboards_and_alerts_know_the_services_by_their_jobs(render: Any) -> None:
+    """The monitor calls each as the rules do, and the rules and dashboards are those of this tree."""
+    rendered = render("everything")
+    (monitor,) = (each["spec"] for each in rendered.of("PodMonitor"))
+    (endpoint,) = monitor["podMetricsEndpoints"]
+    assert [each["targetLabel"] for each in endpoint["relabelings"]] == ["job", "instance", "node"]
+    assert endpoint["relabelings"][0]["replacement"] == "keyferry-$1"
+    rules = {path.name: yaml.safe_load(path.read_text()) for path in (DEPLOY / "alerts").glob("*.rules.yaml")}
+    told = {str(each["metadata"]["name"]): each["spec"] for each in rendered.of("PrometheusRule")}
+    assert {name.rpartition("-")[2]: spec for name, spec in told.items()} == {
+        name.removesuffix(".rules.yaml"): spec for name, spec in rules.items()
+    }
+    shown = [text for each in rendered.of("ConfigMap") for name, text in each["data"].items() if name.endswith(".json")]
+    assert sorted(shown) == sorted(path.read_text().rstrip() for path in (DEPLOY / "dashboards").glob("*.json"))
 
 
 def test_the_autoscaler_names_the_fetchers(render: Any) -> None:

@@ -83,7 +83,6 @@ async def test_nats_takes_its_configuration(render: Any, folder: Path, tmp_path:
         await streams.ensure(streams_settings(folder, where["4222"], 1))
 
 
-@pytest.mark.xfail(strict=True, reason="keyferry.certificates issues none for servers as each other's clients")
 async def test_three_servers_find_each_other(render: Any, folder: Path, tmp_path: Path) -> None:
     """Over TLS, and then keep three copies of each stream."""
     servers = {name: ports() for name in "abc"}

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[3]
 CHART = ROOT / "deploy" / "helm" / "keyferry"
 SETS = ("", "guide", "everything", "external")
 VERSIONS = tuple(f"1.{minor}.0" for minor in range(30, 38))
-WITHOUT_SCHEMA = {"ScaledObject", "PodMonitor"}  # KEDA's, and the Prometheus operator's
+WITHOUT_SCHEMA = {"ScaledObject", "PodMonitor", "PrometheusRule"}  # KEDA's, and the Prometheus operator's
 PATHS = {
     "ServiceAccount": "/api/v1/namespaces/kube-system/serviceaccounts",
     "ConfigMap": "/api/v1/namespaces/kube-system/configmaps",
