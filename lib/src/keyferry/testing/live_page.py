@@ -30,7 +30,7 @@ from keyferry.testing.services import Service
 from keyferry.testing.stack import KubeProcess, kube_api
 from keyferry.testing.valkey import valkey_server
 
-STATUSES = {"apiGroups": ["secrets-store.csi.x-k8s.io"], "resources": ["secretproviderclasspodstatuses"]}
+_GROUP = "secrets-store.csi.x-k8s.io"
 _RBAC = "/apis/rbac.authorization.k8s.io/v1"
 
 
@@ -94,25 +94,39 @@ class LivePage:
                 await asyncio.sleep(0.02)
 
     async def account(self, name: str, *, sees: Iterable[str] = (), sees_all: bool = False) -> str:
-        """A token of a service account that may look at namespaces."""
-        subject = {"kind": "ServiceAccount", "name": name, "namespace": "default"}
-        await self.kube.post("/api/v1/namespaces/default/serviceaccounts", {"metadata": {"name": name}})
-        for namespace in sees:
-            if await self.kube.get(f"/api/v1/namespaces/{namespace}") is None:
-                await self.kube.post("/api/v1/namespaces", {"metadata": {"name": namespace}})
-            await self._bind(f"{_RBAC}/namespaces/{namespace}", "Role", f"{name}-sees", subject)
-        if sees_all:
-            await self._bind(_RBAC, "ClusterRole", f"{name}-sees", subject)
-        made = await self.kube.post(f"/api/v1/namespaces/default/serviceaccounts/{name}/token", {"spec": {}})
-        assert made is not None
-        return str(made["status"]["token"])
+        """See `make_account`."""
+        return await make_account(self.kube, name, sees=sees, sees_all=sees_all)
 
-    async def _bind(self, path: str, kind: str, name: str, subject: Json) -> None:
-        rules = [STATUSES | {"verbs": ["list"]}]
-        reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": name}
-        body = {"metadata": {"name": name}, "roleRef": reference, "subjects": [subject]}
-        await self.kube.post(f"{path}/{kind.lower()}s", {"metadata": {"name": name}, "rules": rules})
-        await self.kube.post(f"{path}/{kind.lower()}bindings", body)
+
+async def make_account(kube: Kube, name: str, *, sees: Iterable[str] = (), sees_all: bool = False) -> str:
+    """A token of a new service account in the namespace ``default``.
+
+    Args:
+        kube: The administrator's connection.
+        name: The account's.
+        sees: Namespaces in which it may list mounts; they are made if there are none.
+        sees_all: Whether it may do so in all of them.
+    """
+    subject = {"kind": "ServiceAccount", "name": name, "namespace": "default"}
+    account = "/api/v1/namespaces/default/serviceaccounts"
+    await kube.post(account, {"metadata": {"name": name}})
+    for namespace in sees:
+        if await kube.get(f"/api/v1/namespaces/{namespace}") is None:
+            await kube.post("/api/v1/namespaces", {"metadata": {"name": namespace}})
+        await _bind(kube, f"{_RBAC}/namespaces/{namespace}", "Role", f"{name}-sees", subject)
+    if sees_all:
+        await _bind(kube, _RBAC, "ClusterRole", f"{name}-sees", subject)
+    made = await kube.post(f"{account}/{name}/token", {"spec": {}})
+    assert made is not None
+    return str(made["status"]["token"])
+
+
+async def _bind(kube: Kube, path: str, kind: str, name: str, subject: Json) -> None:
+    rules = [{"apiGroups": [_GROUP], "resources": ["secretproviderclasspodstatuses"], "verbs": ["list"]}]
+    reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": name}
+    body = {"metadata": {"name": name}, "roleRef": reference, "subjects": [subject]}
+    await kube.post(f"{path}/{kind.lower()}s", {"metadata": {"name": name}, "rules": rules})
+    await kube.post(f"{path}/{kind.lower()}bindings", body)
 
 
 @contextmanager

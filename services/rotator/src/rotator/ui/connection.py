@@ -27,6 +27,7 @@ SAFE = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
     "Cache-Control": "no-store",
+    "Server": "keyferry",  # aiohttp's own would tell versions
 }
 """Headers of every answer."""
 
@@ -56,7 +57,7 @@ class Connection(RequestHandler):
         if len(self.server.connections) > MOST_CONNECTIONS:
             self.force_close()
             return
-        self._end = self._loop.call_later(_SECONDS, self.force_close)
+        self._end = self._loop.call_later(self.server.seconds, self.force_close)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """See asyncio."""
@@ -77,10 +78,16 @@ class Connection(RequestHandler):
 
 
 class Listening(web.Server):
-    """Makes such connections."""
+    """Makes such connections.
 
-    def __init__(self, handler: Handler) -> None:
+    Args:
+        handler: Answers requests.
+        seconds: How long a connection may last that is not kept.
+    """
+
+    def __init__(self, handler: Handler, *, seconds: float = _SECONDS) -> None:
         super().__init__(handler)
+        self.seconds = seconds
 
     def __call__(self) -> RequestHandler:
         """A connection."""
@@ -90,7 +97,7 @@ class Listening(web.Server):
             access_log=None,  # type: ignore[arg-type] # None is how to have none
             lingering_time=0,
             auto_decompress=False,
-            keepalive_timeout=_SECONDS,
+            keepalive_timeout=self.seconds,
         )
         connection.server = self
         return connection

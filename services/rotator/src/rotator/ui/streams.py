@@ -65,9 +65,11 @@ class Streams:
         await response.prepare(request)
         teller, began, wrote = _Teller(self._door, self._desk, request, query), time.monotonic(), 0.0
         while not teller.has_ended and (now := time.monotonic()) - began < _LONGEST_SECONDS:
+            if request.transport is None or request.transport.is_closing():
+                break
             message = await teller.message()
             if message or now - wrote > _HEARTBEAT_SECONDS:
-                if not await _write(request, response, message or HEARTBEAT):
+                if not await told_in_time(request, response, message or HEARTBEAT):
                     break
                 wrote = now
             await asyncio.sleep(self._step_seconds)
@@ -98,10 +100,12 @@ class _Teller:
         return event("news", {"now": int(time.time() * 1000)} | news) if news or trouble else b""
 
 
-async def _write(request: web.BaseRequest, response: web.StreamResponse, data: bytes) -> bool:
+async def told_in_time(
+    request: web.BaseRequest, response: web.StreamResponse, data: bytes, *, seconds: float = _WRITE_SECONDS
+) -> bool:
     """Whether it went out; who is too slow to take it is dropped, and may come back."""
     try:
-        async with asyncio.timeout(_WRITE_SECONDS):
+        async with asyncio.timeout(seconds):
             await response.write(data)
     except TimeoutError:
         if request.transport is not None:
