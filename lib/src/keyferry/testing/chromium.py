@@ -55,7 +55,8 @@ class Tab:
     """A tab; its cookies and storage are its own.
 
     Attributes:
-        problems: What the page's scripts threw, logged as an error, or were refused, in words.
+        problems: What the page's scripts threw, logged as an error, or were forbidden by its policy, in words.
+        requests: What was asked for, by URL.
     """
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
@@ -87,7 +88,9 @@ class Tab:
         async for message in self._socket:
             told = json.loads(message.data)
             if "id" in told:
-                self._waiting.pop(told["id"]).set_result(told)
+                waiting = self._waiting.pop(told["id"])
+                if not waiting.done():  # nobody waits any more
+                    waiting.set_result(told)
             else:
                 self._note(told["method"], told["params"])
 
@@ -97,7 +100,9 @@ class Tab:
             self.problems.append(details.get("exception", {}).get("description", details["text"]))
         elif method == "Runtime.consoleAPICalled" and about["type"] == "error":
             self.problems.append(" ".join(str(each.get("value")) for each in about["args"]))
-        elif method == "Log.entryAdded" and about["entry"]["level"] == "error":
+        elif (
+            method == "Log.entryAdded" and about["entry"]["level"] == "error" and about["entry"]["source"] != "network"
+        ):
             self.problems.append(f"{about['entry']['text']} {about['entry'].get('url', '')}")
         elif method == "Network.requestWillBeSent":
             self.requests.append(about["request"]["url"])

@@ -49,7 +49,7 @@ const backends = new Table("backends", [
   { title: "Contents", cell: (row) => String(row.contents) },
   { title: "Failing", cell: (row) => String(row.failing), tone: (row) => (row.failing ? "bad" : "ok") },
   { title: "Stale", cell: (row) => String(row.stale), tone: (row) => (row.stale ? "warn" : "ok") },
-  { title: "Last confirmed", cell: (row) => when(row.confirmed) },
+  { title: "Confirmed", cell: (row) => when(row.confirmed) },
   { title: "Failures", cell: (row) => row.reasons.map(([reason, count]) => `${reason} ${count}`).join(", ") || "none" },
 ], { empty: "No backends." });
 
