@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from keyferry.kube import Kube
@@ -17,7 +16,20 @@ from rotator.ui.viewers import Viewer
 from rotator.ui.views import View, view
 
 _FRESH_SECONDS = 2.0
-_MOST_VIEWS = 64
+_UNUSED_SECONDS = 10.0
+_SHARE = 5
+"""One part in so many of a processor may go into making views: rotation comes first."""
+
+
+@dataclass(slots=True)
+class _Made:
+    """A view, and what is known of it: of which state it is, and when and how long it was made and last wanted."""
+
+    view: View
+    number: int
+    at: float
+    seconds: float
+    wanted_at: float
 
 
 class Desk:
@@ -39,7 +51,7 @@ class Desk:
     ) -> None:
         self._following, self._missing, self._clock = following, missing, clock
         self._rights = Rights(kube, clock)
-        self._made: OrderedDict[tuple[Scope, Query], tuple[int, float, View]] = OrderedDict()
+        self._made: dict[tuple[Scope, Query], _Made] = {}
 
     async def view(self, viewer: Viewer, query: Query) -> View:
         """What somebody sees.
@@ -55,15 +67,21 @@ class Desk:
 
     def _view(self, scope: Scope, query: Query) -> View:
         following, now = self._following, self._clock()
-        number, at, made = self._made.get((scope, query), (-1, 0.0, None))
-        if made is not None and number == following.number and now - at < _FRESH_SECONDS:
-            return made
-        made = view(following.volumes.values(), following.contents, scope, query, now_ms=int(time.time() * 1000))
-        self._made[scope, query] = (following.number, now, made)
-        self._made.move_to_end((scope, query))
-        while len(self._made) > _MOST_VIEWS:
-            self._made.popitem(last=False)
-        return made
+        made = self._made.get((scope, query))
+        if made is None or self._is_old(made, now):
+            shown = view(following.volumes.values(), following.contents, scope, query, now_ms=int(time.time() * 1000))
+            made = _Made(shown, following.number, now, self._clock() - now, now)
+            self._made[scope, query] = made
+        made.wanted_at = now
+        self._made = {key: each for key, each in self._made.items() if now - each.wanted_at < _UNUSED_SECONDS}
+        return made.view
+
+    def _is_old(self, made: _Made, now: float) -> bool:
+        """Whether to make it again: many large views, all different, come less often than once a second."""
+        age = now - made.at
+        if age < _SHARE * sum(each.seconds for each in self._made.values()):
+            return False
+        return made.number != self._following.number or age >= _FRESH_SECONDS
 
     def _health(self, viewer: Viewer) -> dict[str, Any]:
         following = self._following
