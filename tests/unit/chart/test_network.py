@@ -55,7 +55,7 @@ def test_where_each_may_connect(render: Any, component: str, ports: dict[int, st
     [
         ("node-driver", {9095: "selected"}),
         ("fetcher", {8095: "selected"}),
-        ("rotator", {8095: "selected", 8443: "all", 9200: "10.0.0.0/8 fd00::/8"}),
+        ("rotator", {8095: "selected", 8096: "all", 8443: "all", 9200: "10.0.0.0/8 fd00::/8"}),
         ("syncer", {8095: "selected"}),
         ("streams", {}),
         ("nats", {4222: "node-driver,fetcher,rotator,syncer,streams", 6222: "nats", 8222: "all"}),

@@ -18,7 +18,7 @@ from syncer.desired import MANAGED_LABEL, REFUSED_TYPES
 DEPLOY = Path(__file__).parents[3] / "deploy"
 SETS = ("", "guide", "everything", "external")
 OURS = ("node-driver", "fetcher", "rotator", "syncer")
-THE_OPERATORS = {"webhook-tls", "webhook-auth", "our-ca"}
+THE_OPERATORS = {"page-tls", "webhook-tls", "webhook-auth", "our-ca"}
 
 
 IDENTITIES = {

@@ -54,8 +54,16 @@ def granted(rendered: Any) -> set[Grant]:
 
 def at(grants: set[Grant], **places: list[str]) -> set[Grant]:
     """The page's grants, where what it calls a place is these."""
-    features: dict[str, list[str]] = {"synced": [], "without pods": [], "without pods, synced": [], "rolled": []} | {
-        name.replace("podless_synced", "without pods, synced").replace("podless", "without pods"): where
+    features: dict[str, list[str]] = {
+        "synced": [],
+        "without pods": [],
+        "without pods, synced": [],
+        "rolled": [],
+        "with the page": [],
+    } | {
+        name.replace("podless_synced", "without pods, synced")
+        .replace("podless", "without pods")
+        .replace("page", "with the page"): where
         for name, where in places.items()
     }
     return {(grant[0], place, *grant[2:]) for grant in grants for place in features.get(grant[1], [grant[1]])}
@@ -69,7 +77,10 @@ SOME = ["shop", "billing"]
     [
         ("", {}),
         ("guide", {"synced": ["cluster"]}),
-        ("everything", {"synced": SOME, "podless": ["cluster"], "podless_synced": SOME, "rolled": SOME}),
+        (
+            "everything",
+            {"synced": SOME, "podless": ["cluster"], "podless_synced": SOME, "rolled": SOME, "page": ["cluster"]},
+        ),
     ],
     ids=["defaults", "guide", "everything"],
 )
@@ -82,6 +93,8 @@ def test_each_feature_brings_its_own(render: Any) -> None:
     """SecretSync objects need the right to write Secrets too, and rollouts need none of that."""
     everywhere = ["cluster"]
     podless, rolled = render(secretSync={"enabled": True}), render(rollouts={"enabled": True})
+    paged = render(rotator={"page": {"enabled": True, "tlsSecret": "page-tls"}})
+    assert granted(paged) == at(listed(), page=everywhere)
     assert granted(podless) == at(listed(), synced=everywhere, podless=everywhere, podless_synced=everywhere)
     assert granted(rolled) == at(listed(), rolled=everywhere)
     assert [len(each.of("ValidatingAdmissionPolicy")) for each in (podless, rolled)] == [2, 1]
