@@ -124,6 +124,22 @@ async def test_a_failure_reaches_all_who_wait_and_no_one_else(
     assert password(await three[1].coalescer.get(KEY, 0, asking)) == "2"
 
 
+async def test_a_failure_is_that_of_its_moment(three: list[Fetcher], asking: Asking, backend: Backend) -> None:
+    """Volumes that refresh for one moment, one after the other, cost a backend that refuses one call.
+
+    Another moment is another call, and so is a mount.
+    """
+    backend.failures = [AccessDenied("no")]
+    moment = now_ms()
+    for fetcher in (*three, three[0]):
+        with pytest.raises(AccessDenied, match="no"):
+            await fetcher.coalescer.get(KEY, moment, asking)
+
+    assert backend.calls == 1
+    assert password(await three[1].coalescer.get(KEY, 0, asking)) == "2"
+    assert password(await three[2].coalescer.get(KEY, now_ms() + 1, asking)) == "3"
+
+
 async def test_a_defect_frees_the_lock(three: list[Fetcher], asking: Asking, backend: Backend) -> None:
     """It is no answer of the backend's: the next fetcher tries itself."""
     backend.failures = [ValueError("a defect")]
@@ -152,7 +168,7 @@ async def test_redis_holds_nothing_in_the_clear(three: list[Fetcher], asking: As
     names = await call("KEYS", "*")
     dump = b"".join([await call("DUMP", name) for name in names])
 
-    assert sorted(name.decode().partition(":failed:")[0] for name in names) == [f"keyferry:content:{KEY}"] * 2
+    assert sorted(name.decode().partition(":failed:")[0] for name in names) == [f"keyferry:content:{KEY}"] * 3
     assert not [word for word in (CANARY, "password", "vault", "secret/db", "swordfish") if word.encode() in dump]
     assert all([await call("PTTL", name) > 0 for name in names])
 

@@ -96,7 +96,7 @@ class Claims:
                 kept, outcome = await produce(source, turn)
         except KeyferryError as error:
             with suppress(StoreUnavailable):
-                await self.shared.fail(claim.content_key, claim.token, error, source.spending)
+                await self.shared.fail(claim, error)
             raise
         except BaseException:
             with suppress(StoreUnavailable):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from keyferry.store import script
 
 CLAIM = script("""
--- KEYS: content, lock, failure of whom we waited for, pause, bucket
+-- KEYS: content, lock, failure of whom we waited for or of the moment, pause, bucket
 -- ARGV: wanted, token, started, life of the lock, refresh, calls per second, burst, patience
 local at = tonumber(redis.call('HGET', KEYS[1], 'at') or '')
 if at and at >= tonumber(ARGV[1]) then
@@ -60,8 +60,11 @@ return 1
 """)
 
 FAIL = script("""
--- KEYS: failure, lock, pause; ARGV: sealed, life, token, pause
+-- KEYS: failure, lock, pause, failure of the moment; ARGV: sealed, life, token, pause, life of the latter
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+if tonumber(ARGV[5]) > 0 then
+  redis.call('SET', KEYS[4], ARGV[1], 'PX', ARGV[5])
+end
 if tonumber(ARGV[4]) > math.max(0, redis.call('PTTL', KEYS[3])) then
   redis.call('SET', KEYS[3], '1', 'PX', ARGV[4])
 end

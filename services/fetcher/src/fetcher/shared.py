@@ -29,6 +29,7 @@ REFUSED = Counter("keyferry_kept_refused_total", "What stood in Redis and could 
 LOCK_MS = 4_000  # a fetcher that was killed holds the others up for this long
 EXTEND_SECONDS = 1.3
 _FAILURE_MS = 5_000  # the slowest of those who wait has looked by then
+_MOMENT_MS = 800  # those who refresh for one moment come within this (ADR 0012), and again after a second
 _AHEAD_MS = 60_000  # how far another fetcher's clock may be ahead
 _HELD, _FAILURE = "held", "failure"
 
@@ -87,6 +88,11 @@ class Claim:
     spending: Spending
     waiting_for: str = ""
 
+    @property
+    def moment(self) -> str:
+        """What all who refresh for the same moment have in common; empty for a mount."""
+        return f"at-{self.wanted_ms}" if self.refresh else ""
+
 
 @dataclass(frozen=True, slots=True)
 class Shared:
@@ -108,7 +114,8 @@ class Shared:
     async def claim(self, claim: Claim) -> Claimed:
         """The content, or the right to fetch it, or who is at it."""
         key, spending = claim.content_key, claim.spending
-        keys = [_content(key), _lock(key), _failed(key, claim.waiting_for), spending.pause_key, spending.bucket_key]
+        failed = _failed(key, claim.waiting_for or claim.moment)
+        keys = [_content(key), _lock(key), failed, spending.pause_key, spending.bucket_key]
         args: list[Argument] = [
             claim.wanted_ms,
             claim.token,
@@ -138,15 +145,20 @@ class Shared:
         args: list[Argument] = [kept.fetched_at_ms, box, keep_ms, token, int(kept.lease is not None)]
         await self.store.run(STORE, [_content(key), _lock(key), _stale(key)], args)
 
-    async def fail(self, content_key: str, token: str, error: KeyferryError, spending: Spending) -> None:
-        """Tell those who wait, free the lock, and have everyone leave the backend alone as long as it asks for it."""
+    async def fail(self, claim: Claim, error: KeyferryError) -> None:
+        """Tell those who wait, free the lock, and have everyone leave the backend alone as long as it asks for it.
+
+        Who refreshes for the same moment hears of it too, for as long as they may come one after the other.
+        """
+        content_key, token, spending = claim.content_key, claim.token, claim.spending
         failed = pb.Failed(code=error.code, reason=error.reason, message=error.message)
         if error.retry_after is not None:
             failed.retry_after_seconds = error.retry_after
         box = self.boxes.seal(failed.SerializeToString(), purpose=_FAILURE, content_key=content_key)
         pause_ms = spending.pause_ms(error) if isinstance(error, RateLimited) else 0
-        keys = [_failed(content_key, token), _lock(content_key), spending.pause_key]
-        await self.store.run(FAIL, keys, [box, _FAILURE_MS, token, pause_ms])
+        keys = [_failed(content_key, token), _lock(content_key), spending.pause_key, _failed(content_key, claim.moment)]
+        moment_ms = _MOMENT_MS if claim.moment else 0
+        await self.store.run(FAIL, keys, [box, _FAILURE_MS, token, pause_ms, moment_ms])
 
     async def extend(self, content_key: str, token: str) -> bool:
         """Hold the lock for longer; false if it is ours no more."""
