@@ -268,9 +268,9 @@ def test_the_admission_policy_names_the_syncer_and_its_rules(render: Any) -> Non
     assert set(re.findall(r'"([\w.-]+/[\w-]*token)"', str(policy["validations"]))) == set(REFUSED_TYPES)
     assert f'"{MANAGED_LABEL}"' in str(policy["variables"])
     assert {each["reason"] for each in policy["validations"]} == {"Forbidden"}  # what the syncer explains as denied
-    (binding,) = rendered.of("ValidatingAdmissionPolicyBinding")
+    binding = rendered.one("ValidatingAdmissionPolicyBinding", "keyferry-syncer-secrets")
     assert binding["spec"] == {"policyName": "keyferry-syncer-secrets", "validationActions": ["Deny", "Audit"]}
-    assert render().of("ValidatingAdmissionPolicy") == []
+    assert [each["metadata"]["name"] for each in render().of("ValidatingAdmissionPolicy")] == ["keyferry-classes"]
 
 
 def test_the_syncers_tokens_open_no_api_server(render: Any) -> None:

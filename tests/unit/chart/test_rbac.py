@@ -97,7 +97,7 @@ def test_each_feature_brings_its_own(render: Any) -> None:
     assert granted(paged) == at(listed(), page=everywhere)
     assert granted(podless) == at(listed(), synced=everywhere, podless=everywhere, podless_synced=everywhere)
     assert granted(rolled) == at(listed(), rolled=everywhere)
-    assert [len(each.of("ValidatingAdmissionPolicy")) for each in (podless, rolled)] == [2, 1]
+    assert [len(each.of("ValidatingAdmissionPolicy")) for each in (podless, rolled)] == [3, 2]
 
 
 def test_subjects_are_our_own(render: Any) -> None:
