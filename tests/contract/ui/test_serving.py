@@ -9,14 +9,16 @@ from contextlib import asynccontextmanager
 import pytest
 from aiohttp import web
 
-from rotator.ui.connection import Handler, Listening, answer
+from rotator.listening import Handler
+from rotator.ui.connection import answer
+from rotator.ui.connection import listening as listening_for
 from rotator.ui.streams import told_in_time
 
 
 @asynccontextmanager
 async def served(handler: Handler, *, seconds: float = 20.0) -> AsyncIterator[int]:
     """The port of a server with this handler."""
-    server = Listening(handler, seconds=seconds)
+    server = listening_for(handler, seconds=seconds)
     listening = await asyncio.get_running_loop().create_server(server, "127.0.0.1", 0)
     try:
         yield listening.sockets[0].getsockname()[1]

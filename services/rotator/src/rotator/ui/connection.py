@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
-from collections.abc import Awaitable, Callable
-
 from aiohttp import web
-from aiohttp.web_protocol import RequestHandler
 
-log = logging.getLogger(__name__)
+from rotator.listening import Handler, Listening
 
 MOST_CONNECTIONS = 256
 _SECONDS = 20.0
@@ -31,8 +26,6 @@ SAFE = {
 }
 """Headers of every answer."""
 
-Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
-
 
 def answer(
     status: int, body: bytes | str = b"", kind: str = "text/plain; charset=utf-8", **headers: str
@@ -45,59 +38,11 @@ def answer(
     return response
 
 
-class Connection(RequestHandler):
-    """Ended after some seconds, unless it has been kept."""
-
-    server: Listening
-    _end: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """See asyncio."""
-        super().connection_made(transport)
-        if len(self.server.connections) > MOST_CONNECTIONS:
-            self.force_close()
-            return
-        self._end = self._loop.call_later(self.server.seconds, self.force_close)
-
-    def connection_lost(self, exc: BaseException | None) -> None:
-        """See asyncio."""
-        self.keep()
-        super().connection_lost(exc)
-
-    def keep(self) -> None:
-        """It may last."""
-        if self._end:
-            self._end.cancel()
-
-    def handle_error(
-        self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
-    ) -> web.StreamResponse:
-        """What is answered to what is no HTTP; aiohttp's own would answer and log parts of it, such as a token."""
-        del request, exc, message
-        return answer(status)
-
-
-class Listening(web.Server):
-    """Makes such connections.
+def listening(handler: Handler, *, seconds: float = _SECONDS) -> Listening:
+    """A server for browsers.
 
     Args:
         handler: Answers requests.
-        seconds: How long a connection may last that is not kept.
+        seconds: How long a connection may last that is not told what changes.
     """
-
-    def __init__(self, handler: Handler, *, seconds: float = _SECONDS) -> None:
-        super().__init__(handler)
-        self.seconds = seconds
-
-    def __call__(self) -> RequestHandler:
-        """A connection."""
-        connection = Connection(
-            self,
-            loop=asyncio.get_running_loop(),
-            access_log=None,  # type: ignore[arg-type] # None is how to have none
-            lingering_time=0,
-            auto_decompress=False,
-            keepalive_timeout=self.seconds,
-        )
-        connection.server = self
-        return connection
+    return Listening(handler, seconds=seconds, most=MOST_CONNECTIONS, malformed=answer)

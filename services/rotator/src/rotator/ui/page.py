@@ -14,11 +14,13 @@ from aiohttp import web
 from keyferry.bus import Bus
 from keyferry.errors import InvalidArgument, KeyferryError, RateLimited, place
 from keyferry.kube import Kube, connect
+from keyferry.settings import SettingsError
 from keyferry.store import Store
+from rotator.certificate import Certificate, CertificateError
+from rotator.listening import Handler, Listening
 from rotator.settings import Settings
-from rotator.ui.certificate import Certificate
 from rotator.ui.changes import Sent
-from rotator.ui.connection import Handler, Listening, answer
+from rotator.ui.connection import answer, listening
 from rotator.ui.desk import Desk
 from rotator.ui.door import Door
 from rotator.ui.following import Following
@@ -108,14 +110,17 @@ async def serve_page(settings: Settings, bus: Bus, store: Store, missing: Callab
     Raises:
         SettingsError: the certificate cannot be used, or Kubernetes' credentials cannot be read.
     """
-    certificate = Certificate(settings.ui_certificate, settings.ui_key)
+    try:
+        certificate = Certificate(settings.ui_certificate, settings.ui_key, "the live page")
+    except CertificateError as error:
+        raise SettingsError(f"KEYFERRY_UI_TLS_CERT and _KEY: {error}") from None
     async with (
         connect(settings.kubeconfig or None, user_agent="keyferry-rotator") as kube,
         asyncio.TaskGroup() as tasks,
     ):
         following = Following(bus, store)
         tasks.create_task(following.run())
-        server = Listening(Page(kube, following, missing, viewers=settings.ui_viewers).handle)
+        server = listening(Page(kube, following, missing, viewers=settings.ui_viewers).handle)
         while True:
             try:
                 await _listen(server, settings.ui_address, certificate)

@@ -11,8 +11,9 @@ from typing import Any
 from aiohttp import web
 
 from keyferry.errors import KeyferryError
+from rotator.listening import Connection
 from rotator.ui.changes import HEARTBEAT, Sent, event
-from rotator.ui.connection import SAFE, Connection, answer
+from rotator.ui.connection import SAFE, answer
 from rotator.ui.desk import Desk
 from rotator.ui.door import Door
 from rotator.ui.query import Query

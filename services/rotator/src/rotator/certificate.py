@@ -1,4 +1,4 @@
-"""The page's certificate, loaded again when it is renewed."""
+"""A certificate that a server of ours listens with, loaded again when it is renewed."""
 
 from __future__ import annotations
 
@@ -6,24 +6,28 @@ import logging
 import ssl
 from pathlib import Path
 
-from keyferry.settings import SettingsError
-
 log = logging.getLogger(__name__)
+
+
+class CertificateError(Exception):
+    """Files are no certificate and key; the text names them."""
 
 
 class Certificate:
     """A certificate and its key, in files that somebody else renews.
 
     Args:
-        certificate: PEM file; empty for none: the page is then served without TLS.
+        certificate: PEM file; empty for none: what listens with it then does so without TLS.
         key: PEM file.
+        whose: For the log, such as ``the webhooks``.
 
     Raises:
-        SettingsError: they are no certificate and key.
+        CertificateError: they are no certificate and key.
     """
 
-    def __init__(self, certificate: str, key: str) -> None:
+    def __init__(self, certificate: str, key: str, whose: str) -> None:
         self._files = (certificate, key)
+        self._whose = whose
         self.context = self._load() if certificate else None
         self._stamp = self._stamped()
 
@@ -36,7 +40,7 @@ class Certificate:
             self.context.load_cert_chain(*self._files)
             self._stamp = stamp
         except (OSError, ValueError):
-            log.warning("the renewed certificate of the live page cannot be loaded; the old one stays")
+            log.warning("the renewed certificate of %s cannot be loaded; the old one stays", self._whose)
 
     def _load(self) -> ssl.SSLContext:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -44,8 +48,7 @@ class Certificate:
         try:
             context.load_cert_chain(*self._files)
         except (OSError, ValueError):
-            files = " and ".join(self._files)
-            raise SettingsError(f"KEYFERRY_UI_TLS_CERT and _KEY: {files} are no certificate and key") from None
+            raise CertificateError(f"{' and '.join(self._files)} are no certificate and key") from None
         return context
 
     def _stamped(self) -> list[int]:
