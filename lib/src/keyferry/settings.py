@@ -81,6 +81,11 @@ def duration(text: str) -> float:
     return sum(float(number) * _SECONDS[unit] for number, unit in parts)
 
 
+def interval(text: str) -> float:
+    """Seconds between repetitions; 0 and ``off`` for never."""
+    return 0.0 if text.lower() in ("0", "off") else duration(text)
+
+
 def size(text: str) -> int:
     """Bytes from ``4Mi``, ``64Ki`` or a plain number."""
     match = _SIZE.fullmatch(text)

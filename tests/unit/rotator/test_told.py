@@ -10,8 +10,8 @@ from keyferry.changes import BackendChanged, RefreshRequested
 from keyferry.errors import KeyferryError, UntrustedMessage
 from keyferry.events import RefreshFailed, VolumePublished, VolumeRefreshed, VolumeUnpublished
 from keyferry.resources import Pod
+from keyferry.settings import interval
 from keyferry.subjects import volume_subject
-from rotator.settings import interval
 from rotator.words import LEAST_INTERVAL_MS, Change, Word, volume_id
 
 HELD = VolumePublished(

@@ -6,10 +6,8 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
-import nats.errors
 from nats.aio.msg import Msg
 
-from keyferry.bus.acks import refused
 from keyferry.bus.client import Connection
 from keyferry.bus.headers import CONSUMED
 from keyferry.errors import KeyferryError, place
@@ -35,17 +33,8 @@ async def answer(client: Connection, subject: str, queue: str, handle: Answer) -
         async def work_off(message: Msg) -> None:
             CONSUMED.labels(subject, await _outcome(client, message, handle)).inc()
 
-        try:
-            subscription = await client.subscribe(
-                subject, queue, cb=take, pending_msgs_limit=_WAITING_MESSAGES, pending_bytes_limit=_WAITING_BYTES
-            )
-        except nats.errors.Error as error:
-            raise refused(error) from None
-        try:
-            await asyncio.Event().wait()
-        finally:
-            if not client.is_closed:
-                await subscription.unsubscribe()
+        limits = {"pending_msgs_limit": _WAITING_MESSAGES, "pending_bytes_limit": _WAITING_BYTES}
+        await client.hear(subject, take, queue=queue, **limits)
 
 
 async def _outcome(client: Connection, message: Msg, handle: Answer) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 from weakref import WeakSet
@@ -14,6 +14,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from prometheus_client import Gauge
 
+from keyferry.bus.acks import refused
 from keyferry.bus.identity import Access, check_server
 
 log = logging.getLogger(__name__)
@@ -105,6 +106,27 @@ class Connection(Client):
         with suppress(TimeoutError):  # a connection whose TLS has failed may never say that it is closed
             async with asyncio.timeout(_FLUSH_SECONDS):
                 await super().close()
+
+    async def hear(self, subject: str, take: Callable[[Msg], Awaitable[None]], **options: Any) -> None:
+        """Have messages of a subject taken, until cancelled.
+
+        Args:
+            subject: A filter.
+            take: Takes one; it must not raise.
+            options: Of nats-py's ``subscribe``.
+
+        Raises:
+            KeyferryError: the subscription was not sent.
+        """
+        try:
+            subscription = await self.subscribe(subject, cb=take, **options)
+        except nats.errors.Error as error:
+            raise refused(error) from None
+        try:
+            await asyncio.Event().wait()
+        finally:
+            if not self.is_closed:
+                await subscription.unsubscribe()
 
     async def publish(
         self, subject: str, payload: bytes = b"", reply: str = "", headers: dict[str, str] | None = None

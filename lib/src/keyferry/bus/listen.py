@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
-import nats.errors
 from nats.aio.msg import Msg
 
 from keyferry import telemetry
-from keyferry.bus.acks import refused
 from keyferry.bus.client import Connection
 from keyferry.bus.headers import CONSUMED, messaging
 from keyferry.errors import KeyferryError, place
@@ -30,17 +27,7 @@ async def listen(client: Connection, subject: str, handle: Hear, destination: st
     async def take(message: Msg) -> None:
         CONSUMED.labels(destination, await _outcome(message, handle, destination)).inc()
 
-    try:
-        subscription = await client.subscribe(
-            subject, cb=take, pending_msgs_limit=_WAITING_MESSAGES, pending_bytes_limit=_WAITING_BYTES
-        )
-    except nats.errors.Error as error:
-        raise refused(error) from None
-    try:
-        await asyncio.Event().wait()
-    finally:
-        if not client.is_closed:
-            await subscription.unsubscribe()
+    await client.hear(subject, take, pending_msgs_limit=_WAITING_MESSAGES, pending_bytes_limit=_WAITING_BYTES)
 
 
 async def _outcome(message: Msg, handle: Hear, destination: str) -> str:

@@ -50,6 +50,17 @@ def prepare(nats_url: str, keys_dir: Path) -> None:
 
 
 @contextmanager
+def _running(name: str, directory: Path, settings: Mapping[str, str], python: str) -> Iterator[Service]:
+    """A service whose /readyz says when it is ready, and whose module has its name."""
+    port = free_port()
+    http = f"http://127.0.0.1:{port}"
+    log, ready = directory / f"{name}-{port}.log", answers(f"{http}/readyz")
+    env = {"KEYFERRY_HTTP_ADDRESS": f"127.0.0.1:{port}", **settings}
+    with server([python, "-m", name], name=name, log=log, ready=ready, env=env) as process:
+        yield Service(process, http)
+
+
+@contextmanager
 def fetcher(
     directory: Path,
     *,
@@ -72,18 +83,13 @@ def fetcher(
     Raises:
         ServerError: it does not become ready; the message shows its log.
     """
-    port = free_port()
     settings = {
         "KEYFERRY_NATS_URL": nats_url,
         "KEYFERRY_KEYS_DIR": str(keys_dir),
         "KEYFERRY_KUBECONFIG": str(kubeconfig),
-        "KEYFERRY_HTTP_ADDRESS": f"127.0.0.1:{port}",
-        **(env or {}),
     }
-    http = f"http://127.0.0.1:{port}"
-    log, ready = directory / f"fetcher-{port}.log", answers(f"{http}/readyz")
-    with server([python, "-m", "fetcher"], name="fetcher", log=log, ready=ready, env=settings) as process:
-        yield Service(process, http)
+    with _running("fetcher", directory, {**settings, **(env or {})}, python) as service:
+        yield service
 
 
 @contextmanager
@@ -150,17 +156,12 @@ def rotator(
     Raises:
         ServerError: it does not become ready; the message shows its log.
     """
-    port = free_port()
     settings = {
         "KEYFERRY_NATS_URL": nats_url,
         "KEYFERRY_REDIS_URL": redis_url,
-        "KEYFERRY_HTTP_ADDRESS": f"127.0.0.1:{port}",
-        **(env or {}),
     }
-    http = f"http://127.0.0.1:{port}"
-    log, ready = directory / f"rotator-{port}.log", answers(f"{http}/readyz")
-    with server([python, "-m", "rotator"], name="rotator", log=log, ready=ready, env=settings) as process:
-        yield Service(process, http)
+    with _running("rotator", directory, {**settings, **(env or {})}, python) as service:
+        yield service
 
 
 @contextmanager
@@ -186,15 +187,10 @@ def syncer(
     Raises:
         ServerError: it does not become ready; the message shows its log.
     """
-    port = free_port()
     settings = {
         "KEYFERRY_NATS_URL": nats_url,
         "KEYFERRY_KEYS_DIR": str(keys_dir),
         "KEYFERRY_KUBECONFIG": str(kubeconfig),
-        "KEYFERRY_HTTP_ADDRESS": f"127.0.0.1:{port}",
-        **(env or {}),
     }
-    http = f"http://127.0.0.1:{port}"
-    log, ready = directory / f"syncer-{port}.log", answers(f"{http}/readyz")
-    with server([python, "-m", "syncer"], name="syncer", log=log, ready=ready, env=settings) as process:
-        yield Service(process, http)
+    with _running("syncer", directory, {**settings, **(env or {})}, python) as service:
+        yield service

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, overload, runtime_checkable
 
-from keyferry.errors import InvalidSecretProviderClass, KeyferryError
+from keyferry.errors import InvalidSecretProviderClass
 from keyferry.resources import DEFAULT_FILE_MODE, Pod
 
 _MAX_TOLD = 20  # problems
@@ -229,18 +228,3 @@ class Problems:
         if self._found:
             more = [f"and {self._more} more problems"] if self._more else []
             raise InvalidSecretProviderClass("; ".join(self._found + more))
-
-
-@contextmanager
-def backend_errors(table: Mapping[type[Exception], type[KeyferryError]], doing: str) -> Iterator[None]:
-    """Turn an SDK's exceptions into ours, keeping neither their text nor their traceback: both may quote what was sent.
-
-    Args:
-        table: SDK exception to our class; first match by ``isinstance`` in the table's order.
-        doing: What was attempted, for the message, such as ``reading secret/data/app``.
-    """
-    try:
-        yield
-    except tuple(table) as error:
-        ours = next(ours for theirs, ours in table.items() if isinstance(error, theirs))
-        raise ours(f"{doing}: {type(error).__name__}") from None

@@ -6,12 +6,7 @@ from dataclasses import dataclass
 
 from keyferry.resources import DRIVER_NAME
 from keyferry.service import ServiceSettings
-from keyferry.settings import count, duration, setting, size
-
-
-def interval(text: str) -> float:
-    """Seconds; 0 and ``off`` for never, as the rotator's setting of this name has it."""
-    return 0.0 if text.lower() in ("0", "off") else duration(text)
+from keyferry.settings import count, interval, setting, size
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,13 +6,8 @@ from dataclasses import dataclass
 
 from keyferry.plaintext import ALLOW, check_encrypted
 from keyferry.service import ServiceSettings
-from keyferry.settings import SettingsError, address, count, duration, setting
+from keyferry.settings import SettingsError, address, count, duration, interval, setting
 from keyferry.store import check_store, store_url
-
-
-def interval(text: str) -> float:
-    """Seconds; 0 and ``off`` for never."""
-    return 0.0 if text.lower() in ("0", "off") else duration(text)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
