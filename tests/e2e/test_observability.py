@@ -150,6 +150,8 @@ def recorded(breakable: Stack) -> Iterator[Recorded]:
             async with connect(stack.kube.kubeconfig, user_agent="e2e") as kube:
                 world = World(stack, kube, node, f"ns-{uuid.uuid4().hex[:8]}")
                 await furnish(world)
+                # Prometheus looks for targets only seconds after its start; an increase that it does not see is none.
+                await until(lambda: len(prometheus.query("up == 1")) == len(targets))
                 return await happens(world, prometheus)
 
         yield Recorded(prometheus, services, *asyncio.run(run()))

@@ -73,7 +73,7 @@ async def test_a_syncer_that_was_killed(desk: Desk, breakable: Stack, running: E
 async def test_the_next_replica_takes_over(desk: Desk, breakable: Stack, running: ExitStack) -> None:
     """Of two that are both ready one works; when it is killed, or frozen and then let go, the other does alone."""
     first = running.enter_context(breakable.syncer(**LEASE))
-    assert await asyncio.to_thread(leads, first)
+    await desk.until(lambda: asyncio.to_thread(leads, first))  # ready is a syncer before it has the Lease
     second = running.enter_context(breakable.syncer(**LEASE))
     assert not await asyncio.to_thread(leads, second)
 
@@ -84,10 +84,7 @@ async def test_the_next_replica_takes_over(desk: Desk, breakable: Stack, running
     assert await asyncio.to_thread(leads, second)
     first.process.resume()
 
-    async def stepped_down() -> bool:
-        return not await asyncio.to_thread(leads, first)
-
-    await desk.until(stepped_down)
+    await desk.until(lambda: asyncio.to_thread(lambda: not leads(first)))
     second.process.kill()
     two = await desk.deploy("two")
 

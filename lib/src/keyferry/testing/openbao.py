@@ -211,19 +211,22 @@ class OpenBao:
         found = await self.call(lambda client: client.list(f"sys/leases/lookup/{prefix}"))
         return [f"{prefix}/{key}" for key in found["data"]["keys"]] if found else []
 
-    def count_requests(self, path_prefix: str, *, operation: str | None = None) -> int:
+    def count_requests(self, path_prefix: str, *, operation: str | None = None, policy: str | None = None) -> int:
         """Count the requests OpenBao has seen on API paths that begin so (`secret/data/app`, `auth/jwt/login`).
 
         Args:
             path_prefix: Beginning of the API path, without `/v1/`.
             operation: Only these: `read`, `create`, `update`, `list` or `delete`.
+            policy: Only by tokens that have this policy.
         """
         with self.audit.open() as lines:
             entries = [json.loads(line) for line in lines]
-        requests = [entry["request"] for entry in entries if entry["type"] == "request"]
         return sum(
-            request["path"].startswith(path_prefix) and operation in (None, request["operation"])
-            for request in requests
+            entry["request"]["path"].startswith(path_prefix)
+            and operation in (None, entry["request"]["operation"])
+            and (policy is None or policy in (entry.get("auth") or {}).get("policies", ()))
+            for entry in entries
+            if entry["type"] == "request"
         )
 
 
