@@ -251,6 +251,17 @@ def test_dashboards_and_alerts_know_the_services_by_their_jobs(render: Any) -> N
     assert sorted(shown) == sorted(path.read_text().rstrip() for path in (DEPLOY / "dashboards").glob("*.json"))
 
 
+def test_alerts_lead_where_their_pages_are_served(render: Any) -> None:
+    """Each alert's annotation is the value with its name in it; nothing else of the rules depends on it."""
+    served = {"enabled": True, "runbookUrl": "https://docs.example.com/runbooks/{alert}.html#mend: $1"}
+    groups = [group for each in render(prometheusRules=served).of("PrometheusRule") for group in each["spec"]["groups"]]
+    alerts = [rule for group in groups for rule in group["rules"] if "alert" in rule]
+    assert len(alerts) > 20
+    assert {rule["annotations"]["runbook_url"].replace(rule["alert"], "{alert}") for rule in alerts} == {
+        served["runbookUrl"]
+    }
+
+
 def test_the_autoscaler_names_the_fetchers(render: Any) -> None:
     """And their Deployment has no number of its own."""
     rendered = render(fetcher={"autoscaling": {"enabled": True}})

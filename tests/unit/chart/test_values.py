@@ -45,6 +45,7 @@ CHART = Path(__file__).parents[3] / "deploy" / "helm" / "keyferry"
         ({"valkey": {"enabled": False}}, "redis.existingSecret"),
         ({"networkPolicy": {"extraEgress": {"driver": []}}}, "'driver' not allowed"),
         ({"kubeVersion": "latest"}, "/kubeVersion"),
+        ({"prometheusRules": {"runbookUrl": "https://docs/runbooks"}}, "/prometheusRules/runbookUrl"),
     ],
     ids=json.dumps,
 )
