@@ -22,8 +22,9 @@ from keyferry.bus.nkeys import Nkey, Role
 from keyferry.bus.permissions import CALLOUT_QUEUE, CALLOUT_SUBJECT
 from keyferry.kube import Kube
 from keyferry.kube import connect as connect_kube
-from keyferry.testing.kube import KubeAPI
+from keyferry.testing.kube import KubeAPI, crds
 from keyferry.testing.nats import Nats, guarded_nats_server
+from keyferry.testing.stack import CRDS
 
 ACCOUNT = "kube-system/secrets-store-csi-driver"
 
@@ -94,8 +95,8 @@ class Cluster:
 
 @pytest.fixture
 async def api() -> AsyncIterator[KubeAPI]:
-    """The cluster's API server."""
-    async with KubeAPI() as running:
+    """The cluster's API server, with Keyferry's kinds."""
+    async with KubeAPI(crds=crds.load(CRDS)) as running:
         yield running
 
 

@@ -38,6 +38,11 @@ class Bus:
         self._requests = requests
 
     @property
+    def client(self) -> Connection:
+        """What stands below: for those who speak to the server itself, of streams and consumers."""
+        return self._nats
+
+    @property
     def is_connected(self) -> bool:
         """Whether the connection stands right now."""
         return bool(self._nats.is_connected)
@@ -250,8 +255,9 @@ async def connect(
         )
     except (OSError, nats.errors.Error) as error:
         servers = ", ".join(urlsplit(server).netloc.rpartition("@")[2] or server for server in url.split(","))
+        why = str(error) or "it did not answer in time"
         raise BusUnavailable(
-            f"NATS cannot be reached at {servers} ({error}): check the servers, the credentials and the network policy"
+            f"NATS cannot be reached at {servers} ({why}): check the servers, the credentials and the network policy"
         ) from None
     requests, renewing = Requests(client, prefix, attempt_seconds), None
     try:

@@ -6,12 +6,12 @@ import asyncio
 import os
 from pathlib import Path
 
+from fetcher.admission import Admission
 from fetcher.alone import Alone
 from fetcher.announce import Announcer
 from fetcher.backends import Calling
 from fetcher.boxes import Boxes
 from fetcher.budgets import Budgets
-from fetcher.callout import admit_nodes
 from fetcher.claims import Claims
 from fetcher.classes import Classes, ServiceAccounts
 from fetcher.coalesce import Coalescer
@@ -55,6 +55,7 @@ async def _serve(settings: Settings, ready: Readiness, keys: KeyFile[FetcherKeys
         coalescer = Coalescer(Claims(shared, alone), window=settings.sharing_window, max_bytes=settings.sharing_bytes)
         announcer = Announcer(bus, keys, public)
         endings = Endings(shared, alone, coalescer, providers, settings.fetch_timeout)
+        admission = Admission(settings, tokens) if settings.callout_dir else None
         fetch = Fetch(
             bus=bus,
             keys=keys,
@@ -76,13 +77,14 @@ async def _serve(settings: Settings, ready: Readiness, keys: KeyFile[FetcherKeys
                 "SecretProviderClasses are not listed": classes.watched.synced,
                 "ServiceAccounts are not listed": accounts.watched.synced,
             }
-            return [text for text, holds in checks.items() if not holds]
+            absent = [text for text, holds in checks.items() if not holds]
+            return absent + (admission.missing() if admission else [])
 
         for lasting in (tokens, classes, accounts, announcer):
             tasks.create_task(lasting.run())
         tasks.create_task(bus.consume(MOUNTS, fetch, concurrency=settings.mounts))
         tasks.create_task(bus.consume(REFRESHES, fetch, concurrency=settings.refreshes))
         tasks.create_task(bus.consume(ENDINGS, endings, concurrency=_ENDINGS_AT_ONCE))
-        if settings.callout_dir:
-            tasks.create_task(admit_nodes(settings, tokens))
+        if admission:
+            tasks.create_task(admission.run())
         ready.wait_for(missing)

@@ -9,18 +9,13 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
 from fetcher.identity import TokenVerifier
-from fetcher.settings import Settings
-from keyferry.bus import connect
-from keyferry.bus.identity import read_private
 from keyferry.bus.nkeys import Nkey, NkeyError, Role, opened
-from keyferry.bus.permissions import ACCOUNT, CALLOUT_QUEUE, CALLOUT_SUBJECT, node_rights
+from keyferry.bus.permissions import ACCOUNT, node_rights
 from keyferry.errors import IdentityRefused, UntrustedMessage
-from keyferry.identities import CALLOUT_KEY, ISSUER_KEY
 from keyferry.resources import SYNCER_NODE
 from keyferry.subjects import is_token, node_token
 
@@ -92,20 +87,6 @@ class Callout:
             },
         }
         return self.issuer.jwt(claims)
-
-
-async def admit_nodes(settings: Settings, tokens: TokenVerifier) -> None:
-    """Answer the server's questions over a connection of their own, until cancelled.
-
-    Raises:
-        BusUnavailable: the first connection could not be made.
-        CredentialError, NkeyError, OSError: the keys cannot be used.
-    """
-    directory = Path(settings.callout_dir)
-    issuer = Nkey.from_seed(read_private(str(directory / ISSUER_KEY)), Role.ACCOUNT)
-    access = replace(settings.access, nkey_file=str(directory / CALLOUT_KEY), token_file="")
-    async with connect(settings.nats_url, name="callout", access=access) as bus:
-        await bus.answer(CALLOUT_SUBJECT, CALLOUT_QUEUE, Callout(tokens, issuer, settings.node_account))
 
 
 def _asked(question: bytes) -> dict[str, Any]:
