@@ -24,7 +24,9 @@ from keyferry.subjects import END_SUBJECT, service_inbox
 
 MOUNTS = Consumer("FETCH", "fetch-mount", "keyferry.fetch.mount.*", "keyferry.fetch.mount")
 REFRESHES = Consumer("FETCH", "fetch-refresh", "keyferry.fetch.refresh.*", "keyferry.fetch.refresh")
-ENDINGS = Consumer("FETCH", "fetch-end", END_SUBJECT, END_SUBJECT)
+# A content that is being asked for has its end told again each second, and a backend may take half a minute; but the
+# stream forgets after three.
+ENDINGS = Consumer("FETCH", "fetch-end", END_SUBJECT, END_SUBJECT, max_deliveries=35)
 # What these tell is a state that must be known sooner or later: they outlast an hour of a store or an API being away.
 SCHEDULE_VOLUMES = Consumer("VOLUMES", "rotator-volumes", "keyferry.volume.>", "keyferry.volume", max_deliveries=200)
 SCHEDULE_CHANGES = Consumer("CHANGES", "rotator-changes", "keyferry.change.*", "keyferry.change", max_deliveries=200)

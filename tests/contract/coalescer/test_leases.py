@@ -9,9 +9,13 @@ import pytest
 
 from fetcher.endings import Endings
 from fetcher.provider import Lease
+from fetcher.settings import Settings
+from keyferry import streams
 from keyferry.bus import Delivery
 from keyferry.changes import EndContent
 from keyferry.errors import AccessDenied, KeyferryError, ProviderUnavailable, RateLimited, VolumeBusy
+from keyferry.settings import load
+from keyferry.streams import ENDINGS
 from keyferry.testing.valkey import Valkey
 
 from .conftest import CANARY, KEY, Asking, Backend, Fetcher, now_ms, password
@@ -166,6 +170,64 @@ async def test_a_content_in_use_again_is_not_ended(three: list[Fetcher], asking:
 
     assert provider.revoked == []
     assert password(await three[2].coalescer.get(KEY, 0, asking)) == "1"
+
+
+async def test_a_late_refresh_keeps_nothing_alive(three: list[Fetcher], asking: Asking, backend: Backend) -> None:
+    """It asked for a moment at which the last volume was still there, and got to the backend after that had left."""
+    backend.lease = lease(renew_in=-1, ends_in=300)
+    backend.renewals = [lease(renew_in=200, ends_in=600)]
+    first = await three[0].coalescer.get(KEY, 0, asking)
+    left = first.fetched_at_ms + 5_000
+    three[1].skew = 20.0
+    assert (await three[1].coalescer.get(KEY, left - 1, asking)).fetched_at_ms > left
+    provider = Revoking()
+    await end(three[2], provider, left)
+
+    assert len(provider.revoked) == 1
+
+
+async def test_a_mount_of_what_a_late_refresh_got_is_not_ended(
+    three: list[Fetcher], asking: Asking, backend: Backend
+) -> None:
+    """Whatever it was fetched for, somebody has it since, although nobody was told yet."""
+    backend.lease = lease(renew_in=100, ends_in=300)
+    first = await three[0].coalescer.get(KEY, 0, asking)
+    left = first.fetched_at_ms + 5_000
+    for fetcher in three:
+        fetcher.skew = 20.0
+    await three[1].coalescer.get(KEY, left - 1, asking)
+    await three[2].coalescer.get(KEY, 0, asking)
+    provider = Revoking()
+    await end(three[0], provider, left)
+
+    assert provider.revoked == []
+
+
+async def test_what_an_older_version_kept_is_ended(three: list[Fetcher], asking: Asking, backend: Backend) -> None:
+    """Nothing says for which moment it was fetched: then it counts when."""
+    backend.lease = lease(renew_in=100, ends_in=300)
+    kept = await three[0].coalescer.get(KEY, 0, asking)
+    old = {
+        name: await three[0].store.call("HGET", f"keyferry:content:{KEY}", name) for name in ("at", "sealed", "lease")
+    }
+    await three[0].store.call("DEL", f"keyferry:content:{KEY}")
+    await three[0].store.call("HSET", f"keyferry:content:{KEY}", *(part for item in old.items() for part in item))
+    provider = Revoking()
+    await end(three[1], provider, kept.fetched_at_ms - 1)
+    assert provider.revoked == []
+    await end(three[1], provider, kept.fetched_at_ms)
+
+    assert len(provider.revoked) == 1
+
+
+def test_an_end_outlasts_whoever_is_at_the_content() -> None:
+    """It is told again while the slowest backend answers a refresh, and is buried before its stream forgets it."""
+    busy, limited = VolumeBusy("").retry_after, RateLimited("").retry_after
+    assert busy
+    assert limited
+    (fetch,) = [each for each in streams.streams(load(streams.Settings, {})) if each.name == "FETCH"]
+    assert ENDINGS.max_deliveries * busy > load(Settings, {}).fetch_timeout
+    assert ENDINGS.max_deliveries * limited < (fetch.max_age or 0)
 
 
 async def test_a_revocation_that_fails_is_tried_again(three: list[Fetcher], asking: Asking, backend: Backend) -> None:

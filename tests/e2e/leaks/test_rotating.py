@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.root
 
 READ, RENEW, REVOKE = "GET /v1/secret/data", "sys/leases/renew", "revoke-self"
-TTL = 5
+TTL = 12
 Made = csi.NodePublishVolumeRequest
 
 
@@ -152,16 +152,36 @@ async def renewed(watch: Watch, request: Made) -> None:
     watch.proxy.restore()
 
 
+async def known_to_all(watch: Watch) -> None:
+    """Wait until no fetcher works without Valkey: a lease made alone is known to one only, and ends by itself."""
+    async with asyncio.timeout(60):
+        while "keyferry_store_connected 0" in await pages(watch):  # noqa: ASYNC110 - of other processes
+            await asyncio.sleep(0.1)
+    renewals = watch.proxy.count(RENEW)
+    await watch.proxy.arrived(renewals + 1, RENEW, within=60)
+
+
+async def pages(watch: Watch) -> str:
+    """All metrics."""
+    return (await watch.captures())["metrics"].decode()
+
+
 async def ended(watch: Watch, request: Made) -> None:
-    """The last volume goes, and the first try to revoke meets an answer that quotes the token."""
-    token = tokens(watch)[-1]
-    credentials(watch, request)
-    watch.proxy.fail(status=503, body=json.dumps({"errors": [token]}), match=REVOKE, times=1)
-    gone = csi.NodeUnpublishVolumeRequest(volume_id=request.volume_id, target_path=request.target_path)
-    await call(watch.world.node.endpoint, "NodeUnpublishVolume", gone, csi.NodeUnpublishVolumeResponse)
+    """The last volume goes while its lease is renewed, and the first try to revoke that quotes the token."""
+    await known_to_all(watch)
+    renewals, revoked = watch.proxy.count(RENEW), watch.proxy.count(REVOKE)
+    with watch.proxy.held(RENEW):
+        await watch.proxy.arrived(renewals + 1, RENEW, within=60)
+        credentials(watch, request)
+        token = tokens(watch)[-1]
+        watch.proxy.fail(status=503, body=json.dumps({"errors": [token]}), match=REVOKE, times=1)
+        gone = csi.NodeUnpublishVolumeRequest(volume_id=request.volume_id, target_path=request.target_path)
+        await call(watch.world.node.endpoint, "NodeUnpublishVolume", gone, csi.NodeUnpublishVolumeResponse)
+    await watch.proxy.arrived(revoked + 2, REVOKE, within=60)
+    assert [call.headers["X-Vault-Token"] for call in watch.proxy.calls if call.matches(REVOKE)][-2:] == [token] * 2
     bao, path = watch.world.servers.openbao, f"{watch.world.namespace}-db/creds/web"
     async with asyncio.timeout(60):
-        while await bao.leases(path):  # noqa: ASYNC110 - revoked, or over where a fetcher had been without Valkey
+        while await bao.leases(path):  # noqa: ASYNC110 - of another process
             await asyncio.sleep(0.1)
 
 

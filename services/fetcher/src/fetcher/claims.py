@@ -103,7 +103,7 @@ class Claims:
                 await self.shared.release(claim.content_key, claim.token)
             raise
         with suppress(StoreUnavailable):
-            await self.shared.put(kept, claim.token, keep_ms(source, kept, self.now()))
+            await self.shared.put(kept, claim, keep_ms(source, kept, self.now()))
         return kept, outcome
 
     @asynccontextmanager

@@ -9,6 +9,10 @@ CLAIM = script("""
 -- ARGV: wanted, token, started, life of the lock, refresh, calls per second, burst, patience
 local at = tonumber(redis.call('HGET', KEYS[1], 'at') or '')
 if at and at >= tonumber(ARGV[1]) then
+  if ARGV[5] == '0' and redis.call('HGET', KEYS[1], 'lease') == '1' then
+    local moment = tonumber(redis.call('HGET', KEYS[1], 'moment') or '') or at
+    redis.call('HSET', KEYS[1], 'moment', string.format('%.0f', math.max(moment, tonumber(ARGV[3]))))
+  end
   return {'found', redis.call('HGET', KEYS[1], 'sealed')}
 end
 local failure = redis.call('GET', KEYS[3])
@@ -45,10 +49,13 @@ return {'won', before, math.ceil(pause), math.ceil(wait)}
 """)
 
 STORE = script("""
--- KEYS: content, lock, stale; ARGV: fetched at, sealed, life, token, lease
+-- KEYS: content, lock, stale; ARGV: fetched at, sealed, life, token, lease, moment
+-- The moment: when a mount last took it, or what a refresh asked for, which may be long before it was fetched.
 local at = tonumber(redis.call('HGET', KEYS[1], 'at') or '') or 0
 if tonumber(ARGV[1]) >= at then
+  local moment = math.max(tonumber(redis.call('HGET', KEYS[1], 'moment') or '') or at, tonumber(ARGV[6]))
   redis.call('HSET', KEYS[1], 'at', ARGV[1], 'sealed', ARGV[2], 'lease', ARGV[5])
+  redis.call('HSET', KEYS[1], 'moment', string.format('%.0f', moment))
   redis.call('PEXPIRE', KEYS[1], ARGV[3])
   redis.call('DEL', KEYS[3])
 end
@@ -94,12 +101,13 @@ return 0
 """)
 
 WITHDRAW = script("""
--- KEYS: content, lock, stale, ending; ARGV: fetched before
+-- KEYS: content, lock, stale, ending; ARGV: nobody held it then
+-- A refresh for a moment at which somebody still held it says nothing of anybody holding it now, however late it was.
 if redis.call('EXISTS', KEYS[2]) == 1 then
   return 'busy'
 end
-local at = tonumber(redis.call('HGET', KEYS[1], 'at') or '')
-if at and at <= tonumber(ARGV[1]) then
+local moment = tonumber(redis.call('HGET', KEYS[1], 'moment') or redis.call('HGET', KEYS[1], 'at') or '')
+if moment and moment <= tonumber(ARGV[1]) then
   redis.call('RENAME', KEYS[1], KEYS[4])
   redis.call('DEL', KEYS[3])
 end

@@ -138,11 +138,12 @@ class Shared:
         kept = await self._believed(key, told[1], 0, claim.started_ms) if told[1] else None
         return Won(kept, Grant(pause=int(told[2]) / 1000, wait=int(told[3]) / 1000))
 
-    async def put(self, kept: Kept, token: str, keep_ms: int) -> None:
+    async def put(self, kept: Kept, claim: Claim, keep_ms: int) -> None:
         """Keep what was fetched, unless there is something newer, and free the lock."""
         key = kept.content.content_key
         box = self.boxes.seal(kept.to_bytes(), purpose=_HELD, content_key=key)
-        args: list[Argument] = [kept.fetched_at_ms, box, keep_ms, token, int(kept.lease is not None)]
+        moment_ms = claim.wanted_ms if claim.refresh else kept.fetched_at_ms
+        args: list[Argument] = [kept.fetched_at_ms, box, keep_ms, claim.token, int(kept.lease is not None), moment_ms]
         await self.store.run(STORE, [_content(key), _lock(key), _stale(key)], args)
 
     async def fail(self, claim: Claim, error: KeyferryError) -> None:
@@ -182,7 +183,8 @@ class Shared:
         """Share it no more, and give it out to be ended; the same again until `ended` is told.
 
         Returns:
-            None if there is nothing to end: it is gone already, or was fetched later.
+            None if there is nothing to end: it is gone already, or somebody has asked for it since, whenever a refresh
+            for an earlier moment may have got to it.
 
         Raises:
             VolumeBusy: somebody is at it just now.
