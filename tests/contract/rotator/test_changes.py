@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from keyferry.events import VolumeRefreshed
@@ -124,14 +126,67 @@ async def test_two_classes_of_one_content(desk: Desk) -> None:
     assert await desk.request("shop", "copy") == 1
 
 
-async def test_sources_are_those_of_the_newest_fetch(desk: Desk) -> None:
-    """After an edit of the class, changes of what it no longer names make nothing due."""
-    held = volume("a", sources=("secret/data/old",))
-    await desk.publish(held, volume("b", fetched=START - 1, sources=("secret/data/older",)))
-    assert await desk.change("secret/data/older") == 0
-    await desk.tell(VolumeRefreshed(volume("a", fetched=START + 1, sources=("secret/data/new",)), changed=True))
-    assert await desk.change("secret/data/old") == 0
-    assert await desk.change("secret/data/new") == 1
+async def test_a_source_goes_when_every_volume_has_moved_past_it(desk: Desk) -> None:
+    """What a selection no longer finds makes nothing due; until the last volume knows, it may be there."""
+    old, new = "secret/data/old", "secret/data/new"
+    await desk.publish(volume("a", sources=(old,)), volume("b", sources=(old,)))
+    desk.now += 200_000
+    await desk.take()
+    await desk.tell(VolumeRefreshed(volume("a", fetched=desk.now, sources=(new,)), changed=True))
+    assert await desk.change(old) == 1
+    for _ in range(2):
+        desk.now += 200_000
+        await desk.take()
+        for name in "ab":
+            await desk.tell(VolumeRefreshed(volume(name, fetched=desk.now, sources=(new,)), changed=True))
+    assert await desk.change(old) == 0
+    assert await desk.change(new) == 1
+
+
+@pytest.mark.parametrize("ahead", [0, 1, 10_000, 3_600_000])
+@pytest.mark.parametrize("theirs", [(), ("secret/data/theirs",)])
+async def test_no_node_takes_a_source_from_anothers_volume(desk: Desk, ahead: int, theirs: tuple[str, ...]) -> None:
+    """Whatever it says it has, and of whatever time, again and again: changes reach who named what changed."""
+    held = {"a": volume("a", sources=(APP,))}
+    await desk.publish(*held.values())
+    for _ in range(4):
+        stolen = volume("z", node="n2", fetched=desk.now + ahead, sources=theirs)
+        await desk.tell(stolen)
+        await desk.tell(VolumeRefreshed(stolen, changed=True))
+        assert await desk.change(APP, id=f"e-{desk.now}") == 1
+        desk.now += 200_000
+        claims = await desk.take()
+        assert "a" in [name for claim in claims for name in names(claim)]
+        await desk.answer(tuple(replace(claim, nodes={"n1": ("a",)}) for claim in claims), held)
+    await desk.gone("z", node="n2")
+    assert await desk.change(APP) == 1
+
+
+async def test_a_flood_of_sources_takes_none_away(desk: Desk) -> None:
+    """A content has room for ten thousand; changes of more are found by the clock."""
+    await desk.publish(volume("a", sources=(APP,)))
+    await desk.publish(volume("z", node="n2", sources=tuple(f"secret/data/{n:05}" for n in range(11_000))))
+    assert await desk.change(APP) == 1
+    assert await desk.change("secret/data/10999") == 0
+
+
+async def test_sources_that_an_older_version_wrote_count(desk: Desk) -> None:
+    """They stood there as a list: an upgrade forgets none of them, and leaves none behind."""
+    await desk.publish(volume("a", sources=(APP, "secret/data/x")))
+    as_list = """
+      local c, named = cmsgpack.unpack(redis.call('HGET', KEYS[1], 'k')), {}
+      for source in pairs(c.sources) do table.insert(named, source) end
+      c.sources = named
+      return redis.call('HSET', KEYS[1], 'k', cmsgpack.pack(c))
+    """
+    await desk.store.call("EVAL", as_list, 1, f"{desk.prefix}contents")
+    await desk.publish(volume("b", fetched=START + 1))
+    assert await desk.change(APP) == 1
+    await desk.gone("a")
+    await desk.gone("b")
+    desk.now += 60_000
+    await desk.take()
+    assert await desk.store.call("EXISTS", f"{desk.prefix}sources:vault/{APP}") == 0
 
 
 async def test_a_change_while_volumes_are_missing_waits(valkey: Valkey) -> None:

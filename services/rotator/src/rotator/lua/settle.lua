@@ -2,7 +2,7 @@
 -- A claim that has run out, or was overtaken, is another's.
 
 local function forget(key, c)
-  for _, source in ipairs(c.sources) do redis.call('SREM', P .. 'sources:' .. c.provider .. '/' .. source, key) end
+  for source in pairs(c.sources) do redis.call('SREM', source_set(c, source), key) end
   for _, class in ipairs(c.classes) do redis.call('SREM', P .. 'classes:' .. class, key) end
   redis.call('SREM', P .. 'provider:' .. c.provider, key)
   redis.call('HDEL', P .. 'contents', key)

@@ -18,6 +18,7 @@ local told = ARGV[2] and cjson.decode(ARGV[2]) or {}
 local NEVER = '+inf'
 local GONE_MS, RECENT_MS, SEEN_MS, FINISHED_MS = 900000, 120000, 3600000, 600000
 local FIRST_REPEAT_MS, LONGEST_REPEAT_MS, HOPELESS_MS = 1000, 60000, 600000
+local MOST_SOURCES = 10000 -- of a content; far more than a class may select
 local AHEAD_MS = 10000 -- of a fetcher's clock
 local LEASE_PAUSE_MS = 2000 -- a lease that ends as soon as it is made must not make a loop
 
@@ -38,12 +39,19 @@ end
 
 local function load_content(key)
   local packed = redis.call('HGET', P .. 'contents', key)
-  return packed and cmsgpack.unpack(packed) or nil
+  local c = packed and cmsgpack.unpack(packed) or nil
+  if c and c.sources[1] then -- a list, as an older version wrote it
+    local named = {}
+    for _, source in ipairs(c.sources) do named[source] = c.newest end
+    c.sources = named
+  end
+  return c
 end
 
 -- asked: every member fetched before this shall ask again. opened: when it was last moved.
 -- force_at, force_ask: a change that was heard, and is waited with until then. repeat_at: when hints are due again.
 -- claim, claim_until: who is hinting right now. empty_since: when the last member left.
+-- sources: each by the latest fetch of which any member said that it came from there.
 local function new_content(provider)
   return {
     provider = provider, interval = 0, regular = 0, refresh_by = 0, newest = 0, asked = 0, opened = 0,
@@ -85,6 +93,40 @@ end
 local function save_member(key, volume, m)
   local packed = cmsgpack.pack({ m.node, m.uid, m.told, m.fetched, m.interval, m.hinted, m.misses, m.state })
   redis.call('HSET', P .. 'members:' .. key, volume, packed)
+end
+
+local function source_set(c, source) return P .. 'sources:' .. c.provider .. '/' .. source end
+
+local function room_for_sources(c)
+  local room = MOST_SOURCES
+  for _ in pairs(c.sources) do room = room - 1 end
+  return room
+end
+
+-- What a member names is added to what others do: no node can take away what another's volume is made of.
+local function name_sources(key, c, sources, fetched)
+  local room
+  for _, source in ipairs(sources) do
+    local at = c.sources[source]
+    if not at then
+      room = (room or room_for_sources(c)) - 1
+      if room >= 0 then
+        redis.call('SADD', source_set(c, source), key)
+        at = fetched
+      end
+    end
+    if at then c.sources[source] = math.max(at, fetched) end
+  end
+end
+
+-- What was named only of fetches before `least`, the earliest that any member still has, is in nobody's content.
+local function drop_sources(key, c, least)
+  for source, fetched in pairs(c.sources) do
+    if fetched < least then
+      redis.call('SREM', source_set(c, source), key)
+      c.sources[source] = nil
+    end
+  end
 end
 
 local function volumes_of(uid)

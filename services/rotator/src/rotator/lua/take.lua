@@ -39,19 +39,21 @@ local function repeat_at(c, m)
 end
 
 local function members_of(key)
-  local flat, members, interval = redis.call('HGETALL', P .. 'members:' .. key), {}, 0
+  local flat, members, interval, least = redis.call('HGETALL', P .. 'members:' .. key), {}, 0, math.huge
   for i = 1, #flat, 2 do
     local m = unpack_member(flat[i + 1])
     if m.state ~= 'f' then
       members[flat[i]] = m
       interval = soonest(interval, m.interval < 0 and told.default or m.interval)
+      least = math.min(least, m.fetched)
     end
   end
-  return members, interval
+  return members, interval, least
 end
 
 local function refresh(key, c, claim)
-  local members, interval = members_of(key)
+  local members, interval, least = members_of(key)
+  if least < math.huge then drop_sources(key, c, least) end
   c.interval = interval
   if interval == 0 then c.regular = 0 end
   claim.due, claim.why = open(key, c, interval)

@@ -63,14 +63,8 @@ if c.empty_since > 0 then
 end
 if m.fetched >= c.newest then
   c.newest, c.refresh_by = m.fetched, told.refresh_by
-  local has = {}
-  for _, source in ipairs(told.sources) do has[source] = true end
-  for _, source in ipairs(c.sources) do
-    if not has[source] then redis.call('SREM', P .. 'sources:' .. c.provider .. '/' .. source, told.key) end
-  end
-  for _, source in ipairs(told.sources) do redis.call('SADD', P .. 'sources:' .. c.provider .. '/' .. source, told.key) end
-  c.sources = told.sources
 end
+name_sources(told.key, c, told.sources, m.fetched)
 local class, known = told.namespace .. '/' .. told.class, false
 for _, each in ipairs(c.classes) do known = known or each == class end
 if not known then
