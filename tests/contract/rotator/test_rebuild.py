@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
@@ -10,13 +12,15 @@ from keyferry import streams
 from keyferry.bus import Bus, connect
 from keyferry.errors import StoreUnavailable
 from keyferry.events import VolumePublished, VolumeUnpublished
+from keyferry.store import connect_store
+from keyferry.store_users import STORE_USERS, acl_file
 from keyferry.subjects import volume_subject
 from keyferry.testing.nats import Nats, nats_server
 from keyferry.testing.valkey import Valkey, valkey_server
 from rotator.rebuild import SILENT_SECONDS, Rebuild
-from rotator.words import Word
+from rotator.schedule import Schedule
 
-from .conftest import Desk, a_desk, volume
+from .conftest import POLICY, START, Desk, a_desk, volume
 
 
 @pytest.fixture
@@ -82,24 +86,76 @@ async def test_one_rotator_makes_it(bus: Bus, lost: Desk) -> None:
             await asyncio.sleep(0.05)
 
 
-async def test_a_flush_while_it_is_made_is_noticed(bus: Bus, lost: Desk) -> None:
-    """What was told before it is gone: the schedule is not taken for whole, and the next look makes it."""
-    await tell(bus, *(volume(f"v{n}") for n in range(100)))
-    rebuild, told = Rebuild(lost.schedule, bus), lost.schedule.tell
+async def between_steps(desk: Desk, rebuild: Rebuild, step: int, what: Callable[[], Awaitable[object]]) -> None:
+    """Something happens to Redis while the schedule is made, before a step: whoever makes it notices."""
+    fill = desk.schedule.fill
 
-    async def tell_and_flush(word: Word, now_ms: int) -> tuple[str, bool]:
-        if word.name == "n1 v40":
-            await lost.store.call("DEL", f"{lost.prefix}lock", f"{lost.prefix}volumes")
-        return await told(word, now_ms)
+    async def interrupted(token: str, step_now: int, *told: Any, **how: Any) -> bool:
+        if step_now == step:
+            await what()
+        return await fill(token, step_now, *told, **how)
 
-    lost.schedule.tell = tell_and_flush  # type: ignore[method-assign] # the moment between two batches
+    desk.schedule.fill = cast("Any", interrupted)  # type: ignore[method-assign] # the moment between two steps
     with pytest.raises(StoreUnavailable, match="lost while it was being made"):
         await rebuild.ensure("me")
-    lost.schedule.tell = told  # type: ignore[method-assign]
-    assert not await lost.schedule.unlock("me", built="stream")
+    desk.schedule.fill = fill  # type: ignore[method-assign]
+
+
+async def test_a_flush_while_it_is_made_is_noticed(bus: Bus, lost: Desk) -> None:
+    """What was told before it is gone: the schedule is not taken for whole, and the next look makes it."""
+    await tell(bus, *(volume(f"v{n}") for n in range(250)))
+    rebuild = Rebuild(lost.schedule, bus)
+    keys = (f"{lost.prefix}lock", f"{lost.prefix}volumes")
+    await between_steps(lost, rebuild, 2, lambda: lost.store.call("DEL", *keys))
+    assert not await lost.schedule.unlock("me", step=2, built="stream")
     assert await lost.schedule.built() == ""
     assert await rebuild.ensure("me")
-    assert (await counts(lost))[1] == 100
+    assert (await counts(lost))[1] == 250
+
+
+async def test_an_older_state_while_it_is_made_is_noticed(bus: Bus, lost: Desk) -> None:
+    """As a replica has it that takes over, or a log that was cut: the lock is still there, its last step is not."""
+    await tell(bus, *(volume(f"v{n}") for n in range(250)))
+    rebuild = Rebuild(lost.schedule, bus)
+
+    async def older() -> None:
+        lock = f"{lost.prefix}lock"
+        assert await lost.store.call("GET", lock) == b"me 2"
+        await lost.store.call("SET", lock, "me 1", "PX", 15_000)
+        for key in ("volumes", "members:k"):
+            await lost.store.call("HDEL", f"{lost.prefix}{key}", *(f"n1 v{n}" for n in range(100, 200)))
+
+    await between_steps(lost, rebuild, 2, older)
+    assert await lost.schedule.built() == ""
+    assert await rebuild.ensure("me")
+    assert (await counts(lost))[1] == 250
+
+
+async def test_an_older_state_after_the_last_step_is_noticed(bus: Bus, lost: Desk) -> None:
+    """The schedule is noted as made only where all steps are there."""
+    await tell(bus, volume("a"))
+    unlock = lost.schedule.unlock
+
+    async def interrupted(token: str, **how: Any) -> bool:
+        await lost.store.call("SET", f"{lost.prefix}lock", "me 0", "PX", 15_000)
+        return await unlock(token, **how)
+
+    lost.schedule.unlock = cast("Any", interrupted)  # type: ignore[method-assign] # the moment before the end
+    assert not await Rebuild(lost.schedule, bus).ensure("me")
+    lost.schedule.unlock = unlock  # type: ignore[method-assign]
+    assert await lost.schedule.built() == ""
+    assert await Rebuild(lost.schedule, bus).ensure("me")
+
+
+async def test_it_is_made_with_a_rotators_rights(bus: Bus, tmp_path: Path) -> None:
+    """No step of it needs a command or a key that the rotators' user does not have."""
+    (tmp_path / "users.acl").write_text(acl_file(dict.fromkeys(STORE_USERS, "password")))
+    await tell(bus, *(volume(f"v{n}") for n in range(250)))
+    with valkey_server(tmp_path / "valkey", users=tmp_path / "users.acl") as own:
+        async with connect_store(f"redis://rotator:password@127.0.0.1:{own.port}/0", name="rotator") as store:
+            schedule = Schedule(store, POLICY)
+            assert await Rebuild(schedule, bus).ensure("me")
+            assert (await schedule.take("t", START, limit=1)).volumes == 250
 
 
 async def test_another_stream_makes_it_anew(bus: Bus, lost: Desk) -> None:

@@ -61,7 +61,7 @@ def delivery(payload: bytes, subject: str = volume_subject("n", "csi-1"), attemp
 
 def a_listener(schedule: Schedule, stirred: list[None]) -> Listener:
     """At the thousandth second of 1970."""
-    return Listener(cast("Any", schedule), lambda: stirred.append(None), now=lambda: 1_000.0)
+    return Listener(cast("Any", schedule), schedule.tell, lambda: stirred.append(None), now=lambda: 1_000.0)
 
 
 async def test_an_outage_of_redis_uses_up_no_delivery() -> None:

@@ -10,6 +10,7 @@ from keyferry.bus import connect
 from keyferry.health import Readiness
 from keyferry.store import connect_store
 from keyferry.streams import SCHEDULE_CHANGES, SCHEDULE_VOLUMES
+from rotator.gathering import Gathering
 from rotator.listen import Listener, emitter
 from rotator.rebuild import Rebuild
 from rotator.rotate import Rotation
@@ -35,7 +36,7 @@ async def serve(settings: Settings, ready: Readiness) -> None:
     ):
         schedule = Schedule(store, policy)
         rotation, rebuild = Rotation(schedule, bus), Rebuild(schedule, bus)
-        listener = Listener(schedule, rotation.stir)
+        listener = Listener(schedule, Gathering(schedule, places=settings.concurrency).tell, rotation.stir)
 
         def missing() -> list[str]:
             checks = {

@@ -13,7 +13,7 @@ from keyferry.changes import BackendChanged, PodFinished, change_event
 from keyferry.errors import StoreUnavailable, UntrustedMessage
 from keyferry.subjects import change_subject
 from rotator import metrics
-from rotator.schedule import NotBuilt, Schedule
+from rotator.schedule import NotBuilt, Outcome, Schedule
 from rotator.words import Change, Word
 
 log = logging.getLogger(__name__)
@@ -30,12 +30,20 @@ class Listener:
 
     Args:
         schedule: Where it goes.
+        tell: As the schedule's own, for words on volumes.
         stir: Called when something is due at once.
         now: Unix seconds.
     """
 
-    def __init__(self, schedule: Schedule, stir: Callable[[], None], now: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        schedule: Schedule,
+        tell: Callable[[Word, int], Awaitable[Outcome]],
+        stir: Callable[[], None],
+        now: Callable[[], float] = time.time,
+    ) -> None:
         self._schedule = schedule
+        self._tell = tell
         self._stir = stir
         self._now = now
 
@@ -46,7 +54,7 @@ class Listener:
         except UntrustedMessage:
             metrics.WORDS.labels(_MALFORMED).inc()
             raise
-        outcome, due = await self._kept(delivery, lambda: self._schedule.tell(word, self._now_ms()))
+        outcome, due = await self._kept(delivery, lambda: self._tell(word, self._now_ms()))
         metrics.WORDS.labels(outcome).inc()
         if due:
             self._stir()

@@ -8,6 +8,7 @@ import random
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 
 from keyferry.bus import Bus, Stored
 from keyferry.errors import KeyferryError, StoreUnavailable, UntrustedMessage
@@ -23,7 +24,8 @@ SILENT_SECONDS = 12 * 3600.0
 """Nodes tell of each volume every six hours, and what they told is kept for a day."""
 
 _LOCK_MS = 15_000
-_AT_ONCE = 32
+_AT_ONCE = 100
+"""Words; mounts that ask Redis meanwhile wait for some milliseconds."""
 
 
 class Rebuild:
@@ -71,11 +73,11 @@ class Rebuild:
         if not await self._schedule.lock(token, hold_ms=_LOCK_MS):
             return False
         try:
-            volumes = await self._read(token)
+            steps, volumes = await self._fill(token)
         except KeyferryError as error:
             metrics.REBUILDS.labels(error.reason).inc()
             raise
-        if not await self._schedule.unlock(token, built=stream):
+        if not await self._schedule.unlock(token, step=steps, built=stream):
             metrics.REBUILDS.labels("lost").inc()
             return False
         metrics.REBUILDS.labels("built").inc()
@@ -108,33 +110,25 @@ class Rebuild:
             except KeyferryError as error:
                 log.warning("volumes of lost nodes stay for now: %s", error.message)
 
-    async def _read(self, token: str) -> int:
-        volumes, batch = 0, []
+    async def _fill(self, token: str) -> tuple[int, int]:
+        """Take in the last word on each volume; in how many steps, and how many words."""
+        steps, volumes = 0, 0
+        async for words in self._portions():
+            if not await self._schedule.fill(token, steps, words, self._now_ms(), hold_ms=_LOCK_MS):
+                raise StoreUnavailable("the schedule was lost while it was being made: it is made again")
+            steps, volumes = steps + 1, volumes + len(words)
+        return steps, volumes
+
+    async def _portions(self) -> AsyncIterator[list[Word]]:
+        words: list[Word] = []
         async for stored in self._words():
-            batch.append(stored)
-            if len(batch) == _AT_ONCE:
-                volumes += await self._tell(batch)
-                batch.clear()
-                if not await self._schedule.hold(token, hold_ms=_LOCK_MS):
-                    raise StoreUnavailable("the schedule was lost while it was being made: it is made again")
-        return volumes + await self._tell(batch)
-
-    async def _tell(self, batch: list[Stored]) -> int:
-        # A task group, not gather: a batch that has failed must not go on behind our back.
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                told = [tasks.create_task(self._tell_one(stored)) for stored in batch]
-        except ExceptionGroup as failed:
-            raise failed.exceptions[0] from None
-        return sum(task.result() for task in told)
-
-    async def _tell_one(self, stored: Stored) -> bool:
-        try:
-            word = Word.heard(stored.subject, stored.payload, stored.stored_us)
-        except UntrustedMessage:
-            return False
-        await self._schedule.tell(word, self._now_ms())
-        return True
+            with suppress(UntrustedMessage):
+                words.append(Word.heard(stored.subject, stored.payload, stored.stored_us))
+            if len(words) == _AT_ONCE:
+                yield words
+                words = []
+        if words:
+            yield words
 
     async def _silent(self, before_us: int) -> AsyncIterator[str]:
         cursor = "0"

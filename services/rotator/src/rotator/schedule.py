@@ -20,13 +20,20 @@ PREFIX = "keyferry:rotation:"
 _LONGEST_MOUNT_MS = 30_000
 
 
+def _lua(name: str) -> str:
+    return (files("rotator") / "lua" / f"{name}.lua").read_text()
+
+
 def _load(name: str) -> Script:
-    folder = files("rotator") / "lua"
-    return script((folder / "shape.lua").read_text() + (folder / f"{name}.lua").read_text())
+    return script(_lua("shape") + _lua(name))
 
 
-_TOLD, _TAKE, _SETTLE, _CHANGED = _load("told"), _load("take"), _load("settle"), _load("changed")
+_WORDS = script(f"{_lua('shape')}\nlocal function tell(told)\n{_lua('told')}\nend\n{_lua('words')}")
+_TAKE, _SETTLE, _CHANGED, _LOCK = _load("take"), _load("settle"), _load("changed"), _load("lock")
 _FINISHED, _SILENT, _DROP, _UNLOCK = _load("finished"), _load("silent"), _load("drop"), _load("unlock")
+
+Outcome = tuple[str, bool]
+"""What came of a word (stale, left, unknown, joined, answered, failed or kept), and whether something is due now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,16 +122,36 @@ class Schedule:
         """How long a mount may be under way before its volume is told of."""
         return min(_LONGEST_MOUNT_MS, self._policy.end_after_ms // 2)
 
-    async def tell(self, word: Word, now_ms: int) -> tuple[str, bool]:
-        """Take in a node's word on a volume; an older one than is known changes nothing.
+    async def tell(self, word: Word, now_ms: int) -> Outcome:
+        """Take in a node's word on a volume; an older one than is known changes nothing."""
+        (outcome,) = await self.tell_all([word], now_ms)
+        return outcome
+
+    async def tell_all(self, words: Sequence[Word], now_ms: int) -> list[Outcome]:
+        """Take in words on volumes, in one step; what came of each. Some may have been, if this raises."""
+        outcomes = await self._run(_WORDS, now_ms, self._told(words))
+        return [(outcome.decode(), bool(due)) for outcome, due in outcomes]
+
+    async def fill(self, token: str, step: int, words: Sequence[Word], now_ms: int, *, hold_ms: int) -> bool:
+        """Take in words on volumes while the schedule is made, and keep the lock for longer.
+
+        Args:
+            token: Which `lock` was given.
+            step: How many times this has been called since.
+            words: The next ones.
+            now_ms: The time.
+            hold_ms: For how long.
 
         Returns:
-            What came of it (stale, left, unknown, joined, answered, failed or
-            kept), and whether something is due now.
+            Whether they are there, and those of all steps before as well.
         """
-        about = word.told() | {"default": self._policy.interval_ms, "grace": self._policy.end_after_ms}
-        outcome, due = await self._run(_TOLD, now_ms, about)
-        return outcome.decode(), bool(due)
+        about = self._told(words) | {"holder": token, "step": step, "hold_ms": hold_ms}
+        return await self._run(_WORDS, now_ms, about) is not None
+
+    def _told(self, words: Sequence[Word]) -> dict[str, Any]:
+        policy = self._policy
+        told = [word.told() for word in words]
+        return {"words": told, "default": policy.interval_ms, "grace": policy.end_after_ms}
 
     async def change(self, change: Change, now_ms: int) -> int | None:
         """Make what changed due; the same change counts once.
@@ -193,18 +220,12 @@ class Schedule:
             await self._store.call("DEL", f"{self._prefix}built")
 
     async def lock(self, token: str, *, hold_ms: int) -> bool:
-        """Whether it is us who makes the schedule, for so long."""
-        taken = await self._store.call("SET", f"{self._prefix}lock", token, "NX", "PX", hold_ms)
-        return bool(taken) or await self.hold(token, hold_ms=hold_ms)
+        """Whether it is us who makes the schedule, for so long, and from the beginning."""
+        return bool(await self._run(_LOCK, 0, {"holder": token, "hold_ms": hold_ms}))
 
-    async def hold(self, token: str, *, hold_ms: int) -> bool:
-        """Keep the lock for longer; false if it has been lost, and with it maybe all that was told since."""
-        holder = await self._store.call("GET", f"{self._prefix}lock")
-        return holder == token.encode() and bool(await self._store.call("PEXPIRE", f"{self._prefix}lock", hold_ms))
-
-    async def unlock(self, token: str, *, built: str = "") -> bool:
-        """Give the lock back; if it still is ours, and the schedule was made from a stream, note which."""
-        return bool(await self._run(_UNLOCK, 0, {"token": token, "built": built}))
+    async def unlock(self, token: str, *, step: int = 0, built: str = "") -> bool:
+        """Give the lock back; if it still is ours after so many steps, note which stream the schedule was made from."""
+        return bool(await self._run(_UNLOCK, 0, {"holder": token, "step": step, "built": built}))
 
     async def _run(self, wanted: Script, now_ms: int, told: dict[str, Any]) -> Any:
         return await self._store.run(wanted, [self._prefix], [now_ms, json.dumps(told)])
