@@ -19,6 +19,10 @@ STORE_USERS = {
             *("sadd", "srem", "smembers", "zadd", "zrem", "zcard", "zrange", "zrangebyscore"),
         ),
     ),
+    "cli": (  # whoever looks: no command that writes, in a script neither
+        ("keyferry:rotation:*", "keyferry:backend:*"),
+        (*_CONNECTING, "get", "hget", "hgetall", "hlen", "hscan", "zscore", "zcount", "zrange", "scan", "pttl"),
+    ),
 }
 """User to patterns of its keys, and its commands (https://valkey.io/topics/acl)."""
 

@@ -13,10 +13,9 @@ import pytest
 from keyferry import streams
 from keyferry.__main__ import main
 from keyferry.bus import Bus, connect
-from keyferry.bus.permissions import Rights
-from keyferry.cli.rights import LOOK, MEND, STORE
+from keyferry.bus.permissions import SERVICES, Rights
 from keyferry.store import Store, connect_store
-from keyferry.store_users import _CONNECTING
+from keyferry.store_users import STORE_USERS
 from keyferry.subjects import service_inbox
 from keyferry.testing.nats import Nats, nats_server
 from keyferry.testing.valkey import valkey_server
@@ -25,11 +24,9 @@ NOTHING = Rights(("_none",), (f"{service_inbox('cli')}.>",))
 _USER = "{{user: {name}, password: p, permissions: {{publish: {publish}, subscribe: {subscribe}}}}}"
 
 
-def user(name: str, *rights: Rights) -> str:
+def user(name: str, rights: Rights) -> str:
     """A user of nats-server's configuration."""
-    publish = [subject for each in rights for subject in each.publish]
-    subscribe = [subject for each in rights for subject in each.subscribe]
-    return _USER.format(name=name, publish=json.dumps(publish), subscribe=json.dumps(subscribe))
+    return _USER.format(name=name, publish=json.dumps(rights.publish), subscribe=json.dumps(rights.subscribe))
 
 
 @dataclass(frozen=True)
@@ -53,7 +50,8 @@ class Site:
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """A bus with an administrator, somebody who may look and somebody who may mend; a Valkey with the same."""
-    users = ["{user: admin, password: p}", user("looker", LOOK), user("mender", LOOK, MEND), user("nobody", NOTHING)]
+    users = ["{user: admin, password: p}", *(user(name, SERVICES[name]) for name in ("cli", "mender"))]
+    users.append(user("nobody", NOTHING))
     extra = f"authorization {{ users: [ {', '.join(users)} ] }}"
     with (
         nats_server(tmp_path_factory.mktemp("nats"), extra=extra) as nats,
@@ -66,8 +64,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 async def _furnish(site: Site) -> None:
     await streams.ensure(streams.Settings(nats_url=site.url("admin")))
-    keys, commands = STORE
-    rules = [*(f"~{key}" for key in keys), *(f"+{command}" for command in (*_CONNECTING, *commands))]
+    keys, commands = STORE_USERS["cli"]
+    rules = [*(f"~{key}" for key in keys), *(f"+{command}" for command in commands)]
     async with connect_store(site.admin_store_url, name="admin") as store:
         await store.call("ACL", "SETUSER", "cli", "on", f"#{sha256(b'p').hexdigest()}", *rules)
 

@@ -47,6 +47,13 @@ async def nats(site: Site, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Cli
     await client.close()
 
 
+@pytest.fixture
+async def looker(nats: Client, site: Site, monkeypatch: pytest.MonkeyPatch) -> Client:
+    """The same, and commands run as somebody who may look and no more."""
+    site.prepare(monkeypatch, "cli")
+    return nats
+
+
 async def bury(client: Client, subject: str, payload: bytes, *, error: str = "ValueError at x.py:1") -> int:
     """A dead letter, as the bus writes it; its number."""
     headers = {"Keyferry-Subject": subject, "Keyferry-Error": error}
@@ -62,13 +69,13 @@ def printed(capsys: pytest.CaptureFixture[str]) -> Any:
     return json.loads(capsys.readouterr().out)
 
 
-async def test_letters_are_listed(nats: Client, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_letters_are_listed(looker: Client, capsys: pytest.CaptureFixture[str]) -> None:
     """With where they were, who could not process them and why, when, how large, and what events say."""
-    first = await bury(nats, SUBJECT, VOLUME.to_bytes())
-    await bury(nats, END_SUBJECT, EndContent("key-1", 5).to_bytes())
-    await bury(nats, change_subject("vault"), CHANGED.to_bytes())
-    await bury(nats, "keyferry.sync.shop.k", b"sealed canary")
-    await bury(nats, SUBJECT, b"\xff\xff canary")
+    first = await bury(looker, SUBJECT, VOLUME.to_bytes())
+    await bury(looker, END_SUBJECT, EndContent("key-1", 5).to_bytes())
+    await bury(looker, change_subject("vault"), CHANGED.to_bytes())
+    await bury(looker, "keyferry.sync.shop.k", b"sealed canary")
+    await bury(looker, SUBJECT, b"\xff\xff canary")
 
     assert await keyferry("dead-letters", "list", "--json") == 0
     letters = printed(capsys)["letters"]
@@ -179,19 +186,18 @@ async def test_nothing_is_done_unasked(nats: Client, argv: list[str], capsys: py
     assert await left(nats) == 1
 
 
-async def test_who_may_only_look_cannot_drop(nats: Client, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_who_may_only_look_cannot_drop(looker: Client) -> None:
     """NATS refuses it, and the letter stays."""
-    site.prepare(monkeypatch, "looker")
-    sequence = await bury(nats, SUBJECT, b"x")
+    sequence = await bury(looker, SUBJECT, b"x")
 
     assert await keyferry("dead-letters", "drop", str(sequence), "--yes") == 2
-    assert await left(nats) == 1
+    assert await left(looker) == 1
 
 
-async def test_more_than_one_page(nats: Client, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_more_than_one_page(looker: Client, capsys: pytest.CaptureFixture[str]) -> None:
     """All letters come, in the order in which they were buried."""
     began = time.time()
-    await asyncio.gather(*(bury(nats, SUBJECT, b"x", error=f"E{n}") for n in range(150)))
+    await asyncio.gather(*(bury(looker, SUBJECT, b"x", error=f"E{n}") for n in range(150)))
 
     assert await keyferry("dead-letters", "list", "--json") == 0
     letters = printed(capsys)["letters"]

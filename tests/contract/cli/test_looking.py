@@ -81,7 +81,7 @@ async def desk(
 ) -> AsyncIterator[Desk]:
     """A cluster with the CSIDriver and a namespace; somebody looks who may only look."""
     assert store.is_connected
-    site.prepare(monkeypatch, "looker")
+    site.prepare(monkeypatch, "cli")
     await bus._nats.jetstream().purge_stream("VOLUMES")
     async with KubeAPI(crds=crds.load(CRDS)) as api, connect(api.kubeconfig) as kube:
         monkeypatch.setenv("KEYFERRY_KUBECONFIG", str(api.kubeconfig))

@@ -45,7 +45,7 @@ def failure(what: VolumePublished, reason: str = "RateLimited") -> RefreshFailed
 async def looker(site: Site, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """Somebody who may only look, on a site where nothing was told yet."""
     assert store.is_connected
-    site.prepare(monkeypatch, "looker")
+    site.prepare(monkeypatch, "cli")
 
 
 async def tell(bus: Bus, store: Store | None, *events: VolumeEvent, built: bool = True) -> None:

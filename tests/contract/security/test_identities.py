@@ -12,7 +12,8 @@ from keyferry import identities
 from keyferry.bus.nkeys import Nkey, NkeyError, Role, opened
 
 PUBLIC = {"auth.conf", "ca.crt", "nats.crt", "redis.crt"}
-SECRET = ("fetcher.nk", "rotator.nk", "syncer.nk", "streams.nk", "callout.nk", "issuer.nk", "nats.key", "redis.key")
+OWNERS = ("fetcher", "rotator", "syncer", "streams", "cli", "mender")
+SECRET = (*(f"{owner}.nk" for owner in OWNERS), "callout.nk", "issuer.nk", "nats.key", "redis.key")
 
 
 def test_modes(made: Path) -> None:
@@ -34,7 +35,7 @@ def test_again(made: Path) -> None:
     assert (made / "auth.conf").read_text() == before
 
 
-@pytest.mark.parametrize("owner", ["fetcher", "rotator", "syncer", "streams"])
+@pytest.mark.parametrize("owner", OWNERS)
 def test_secrets_apart(made: Path, capsys: pytest.CaptureFixture[str], owner: str) -> None:
     """A service's Secret holds its own key and no other's; only fetchers have what speaks for nodes."""
     assert identities.main(["manifests", "--dir", str(made), "--namespace", "ns"]) == 0

@@ -13,15 +13,17 @@ from keyferry.store_users import STORE_USERS, acl_file
 from keyferry.testing.valkey import Valkey, valkey_server
 
 PASSWORDS = {user: f"{user}-password" for user in STORE_USERS}
+WRITERS = ("fetcher", "rotator")
 OWN = {"fetcher": "keyferry:content:k", "rotator": "keyferry:rotation:due"}
 OTHERS = {
     "fetcher": ("keyferry:rotation:due", "other"),
     "rotator": ("keyferry:content:k", "keyferry:backend:x:pause", ""),
+    "cli": ("keyferry:content:k", "other", ""),
 }
 REFUSED = "NOPERM|NoPermission"
 ADMINISTRATION = (
     *(("CONFIG", "GET", "*"), ("CONFIG", "SET", "maxmemory", "1"), ("FLUSHALL",), ("FLUSHDB",), ("KEYS", "*")),
-    *(("SCAN", "0"), ("RANDOMKEY",), ("DBSIZE",), ("MONITOR",), ("SAVE",), ("SHUTDOWN",)),
+    *(("RANDOMKEY",), ("DBSIZE",), ("MONITOR",), ("SAVE",), ("SHUTDOWN",)),
     *(("ACL", "LIST"), ("ACL", "SETUSER", "x"), ("CLIENT", "LIST"), ("CLIENT", "KILL", "ID", "1"), ("INFO",)),
     *(
         ("REPLICAOF", "127.0.0.1", "1"),
@@ -31,6 +33,11 @@ ADMINISTRATION = (
         ("SLOWLOG", "GET"),
     ),
     *(("SUBSCRIBE", "c"), ("PUBLISH", "c", "m"), ("MIGRATE", "h", "1", "k", "0", "1"), ("SORT", "k"), ("DUMP", "k")),
+)
+WRITES = (
+    *(("SET", "v"), ("DEL",), ("UNLINK",), ("EXPIRE", "1"), ("PEXPIRE", "1"), ("PERSIST",), ("RENAME", "other")),
+    *(("HSET", "f", "v"), ("HDEL", "f"), ("ZADD", "1", "m"), ("ZREM", "m"), ("SADD", "m"), ("SREM", "m")),
+    *(("APPEND", "v"), ("INCR",), ("LPUSH", "v"), ("GETDEL",), ("GETEX",), ("RESTORE", "0", "x")),
 )
 
 
@@ -55,7 +62,7 @@ async def stores(guarded: Valkey) -> AsyncIterator[dict[str, Store]]:
         }
 
 
-@pytest.mark.parametrize("user", STORE_USERS)
+@pytest.mark.parametrize("user", WRITERS)
 async def test_own_keys(stores: dict[str, Store], user: str) -> None:
     """A user reads and writes its own keys, by commands and by scripts."""
     assert await stores[user].call("SET", OWN[user], "v") == b"OK"
@@ -71,7 +78,28 @@ async def test_keys_of_others(stores: dict[str, Store], user: str, key: str) -> 
     with pytest.raises(StoreUnavailable):
         await stores[user].run(script("return redis.call('GET', KEYS[1])"), [key])
     with pytest.raises(StoreUnavailable):
-        await stores[user].run(script("return redis.call('SET', ARGV[1], 'v')"), [OWN[user]], [key])
+        await stores[user].run(script("return redis.call('SET', ARGV[1], 'v')"), [OWN.get(user, "x")], [key])
+
+
+@pytest.mark.parametrize("user", WRITERS)
+async def test_no_list_of_keys(stores: dict[str, Store], user: str) -> None:
+    """No service sees which keys there are; who looks may, for the pauses of backends."""
+    with pytest.raises(StoreUnavailable, match=REFUSED):
+        await stores[user].call("SCAN", "0")
+    assert await stores["cli"].call("SCAN", "0")
+
+
+@pytest.mark.parametrize("key", ["keyferry:rotation:due", "keyferry:backend:x:pause"])
+async def test_who_looks_writes_nothing(stores: dict[str, Store], key: str) -> None:
+    """Not where it may read, by no command and no script."""
+    looker = stores["cli"]
+    assert await looker.call("GET", key) in (None, b"v")
+    for command in WRITES:
+        with pytest.raises(StoreUnavailable, match=REFUSED):
+            await looker.call(command[0], key, *command[1:])
+        called = ", ".join(f"'{each}'" for each in (command[0], key, *command[1:]))
+        with pytest.raises(StoreUnavailable):
+            await looker.run(script(f"return redis.call({called})"), [key])
 
 
 @pytest.mark.parametrize("command", ADMINISTRATION, ids=" ".join)

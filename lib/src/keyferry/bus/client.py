@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
@@ -44,6 +45,15 @@ class Connection(Client):
         self.reconnected: set[Callable[[], None]] = set()
         self.token_used = ""
         self._said = ""
+        self._access: Access | None = None
+
+    @property
+    def ssl_context(self) -> ssl.SSLContext:
+        """Made for each connection: a CA that has been replaced counts from the next one on, without a restart."""
+        if self._access is None:
+            given: ssl.SSLContext = super().ssl_context
+            return given
+        return self._access.trust()
 
     async def open(self, url: str, *, access: Access | None = None, **options: Any) -> None:
         """Make the first connection; later ones are tried for ever.
@@ -77,6 +87,7 @@ class Connection(Client):
             raise
 
     def _identified(self, access: Access, url: str) -> dict[str, Any]:
+        self._access = access
         options = access.options(url)
         if "token" in options:
             options["token"] = lambda: self._remember(access.token())

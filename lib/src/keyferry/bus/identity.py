@@ -7,7 +7,7 @@ import re
 import ssl
 import stat
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -40,11 +40,14 @@ class Access:
         ca_file: PEM file of those who may vouch for servers; the system's if empty.
         nkey_file: The seed of our own key, if we have one.
         token_file: A token that says who we are, read again at each connection, if we have one.
+        seed, bearer: The seed, and the token, where they lie in no file.
     """
 
     ca_file: str = ""
     nkey_file: str = ""
     token_file: str = ""
+    seed: str = field(default="", repr=False)
+    bearer: str = field(default="", repr=False)
 
     def options(self, url: str) -> dict[str, Any]:
         """What nats-py is told, but for the key.
@@ -61,8 +64,8 @@ class Access:
         if len(encrypted) > 1:
             raise CredentialError("KEYFERRY_NATS_URL has servers with TLS and servers without: write tls:// for all")
         if True in encrypted:
-            options |= {"tls": self._context(), "tls_handshake_first": True}
-        if self.token_file:
+            options |= {"tls": self.trust(), "tls_handshake_first": True}
+        if self.token_file or self.bearer:
             options["token"] = self.token
         return options
 
@@ -72,21 +75,26 @@ class Access:
         Raises:
             CredentialError, OSError: the file cannot be used.
         """
-        if not self.nkey_file:
+        if not self.nkey_file and not self.seed:
             return None
         from keyferry.bus.nkeys import Nkey, NkeyError, Role  # noqa: PLC0415 - node-drivers have no such key
 
         try:
-            key = Nkey.from_seed(read_private(self.nkey_file), Role.USER)
+            key = Nkey.from_seed(self.seed or read_private(self.nkey_file), Role.USER)
         except NkeyError as error:
-            raise CredentialError(f"{self.nkey_file} {error}") from None
+            raise CredentialError(f"{self.nkey_file or 'our seed'} {error}") from None
         return key.public, lambda nonce: base64.b64encode(key.sign(nonce.encode()))
 
     def token(self) -> str:
         """The token as it is now."""
-        return Path(self.token_file).read_text().strip()
+        return self.bearer or Path(self.token_file).read_text().strip()
 
-    def _context(self) -> ssl.SSLContext:
+    def trust(self) -> ssl.SSLContext:
+        """Whom we take for a server, by the file of CAs as it is now.
+
+        Raises:
+            OSError: it cannot be used.
+        """
         context = ssl.create_default_context(cafile=self.ca_file or None)
         context.minimum_version = ssl.TLSVersion.TLSv1_3
         return context

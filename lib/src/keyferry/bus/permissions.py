@@ -86,6 +86,27 @@ SERVICES = {
         ),
         (f"{service_inbox('streams')}.>",),
     ),
+    "cli": Rights(  # whoever looks, with the command line; it changes nothing
+        (
+            *(f"$JS.API.STREAM.INFO.{stream}" for stream in _STREAMS),
+            *(f"$JS.API.CONSUMER.INFO.{each.stream}.{each.durable}" for each in CONSUMERS),
+            "$JS.API.DIRECT.GET.VOLUMES",
+            "$JS.API.DIRECT.GET.VOLUMES.keyferry.volume.*.*",
+            "$JS.API.DIRECT.GET.SYNC",
+            "$JS.API.STREAM.MSG.GET.DEAD",
+        ),
+        (f"{service_inbox('cli')}.>",),
+    ),
+    "mender": Rights(  # `keyferry dead-letters replay` and `drop`: to replay a letter is to speak as whoever wrote it
+        (
+            *(f"$JS.API.STREAM.MSG.{verb}.DEAD" for verb in ("GET", "DELETE")),
+            "$JS.API.DIRECT.GET.VOLUMES.keyferry.volume.*.*",
+            "$JS.API.DIRECT.GET.SYNC.keyferry.sync.*.*",
+            *(f"keyferry.{kind}" for kind in ("volume.*.*", "change.*", "sync.*.*")),
+            END_SUBJECT,
+        ),
+        (f"{service_inbox('mender')}.>",),
+    ),
 }
 """The identities with a key of their own in the server's configuration."""
 

@@ -35,6 +35,13 @@ def _shared() -> argparse.ArgumentParser:
     shared.add_argument("--nats-url", default="", help="instead of KEYFERRY_NATS_URL")
     shared.add_argument("--redis-url", default="", help="instead of KEYFERRY_REDIS_URL; a password is better set there")
     shared.add_argument("--kubeconfig", default="", help="instead of KEYFERRY_KUBECONFIG or kubectl's")
+    shared.add_argument("--context", default="", help="of the kubeconfig, instead of its current one")
+    shared.add_argument("--system-namespace", default="kube-system", help="where Keyferry runs (kube-system)")
+    shared.add_argument(
+        "--from-cluster",
+        action="store_true",
+        help="read CA, identity and password there; NATS and Redis are where `kubectl port-forward` puts them",
+    )
     _printing(shared)
     return shared
 
@@ -101,7 +108,6 @@ def _doctor(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--class", dest="class_name", metavar="NAMESPACE/NAME", help="a class, instead of a pod")
     parser.add_argument("--fetch", action="store_true", help="ask the fetchers as the pod would; prints no value")
     parser.add_argument("--keys-dir", type=Path, help="folder with public.json; else the cluster's ConfigMap")
-    parser.add_argument("--system-namespace", default="kube-system", help="where Keyferry runs (kube-system)")
     parser.add_argument("--seconds", type=float, default=20.0, help="how long --fetch waits (20)")
 
 

@@ -14,7 +14,7 @@ from keyferry.cli.clock import iso
 from keyferry.cli.jetstream import JetStream, Letter
 from keyferry.cli.lacking import Lacking
 from keyferry.cli.output import Grid, Output, size, span
-from keyferry.cli.reach import Reach
+from keyferry.cli.reach import LOOKER, MENDER, Reach
 from keyferry.errors import UntrustedMessage
 from keyferry.events import RefreshFailed, VolumePublished, VolumeUnpublished, volume_event
 from keyferry.messages import FetchRequest
@@ -52,7 +52,7 @@ async def run(asked: argparse.Namespace) -> int:
         BusUnavailable: not all of it was done.
     """
     out = Output(as_json=asked.json, no_color=asked.no_color)
-    async with Reach.asked(asked).bus() as bus:
+    async with Reach.asked(asked).bus(identity=LOOKER if asked.action == "list" else MENDER) as bus:
         stream = JetStream(bus)
         if asked.action == "list":
             return _listed(out, [letter async for letter in stream.letters()])

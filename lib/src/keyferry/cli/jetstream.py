@@ -82,11 +82,11 @@ class JetStream:
     """JetStream's own interface, over a bus.
 
     Args:
-        bus: A connection; its identity needs the rights that docs/cli.md lists.
+        bus: A connection; its identity needs the rights of ``cli`` in `keyferry.bus.permissions`.
     """
 
     def __init__(self, bus: Bus) -> None:
-        self._nats = bus._nats  # noqa: SLF001 - the data plane has no business with JetStream's interface; operators do
+        self._client = bus.client
 
     async def stream(self, name: str) -> StreamState | None:
         """A stream; None if it is missing.
@@ -154,7 +154,7 @@ class JetStream:
     async def _ask(self, what: str, body: dict[str, Any] | None = None) -> dict[str, Any] | None:
         try:
             payload = json.dumps(body).encode() if body else b""
-            answer = await self._nats.request(f"$JS.API.{what}", payload, timeout=_SECONDS)
+            answer = await self._client.request(f"$JS.API.{what}", payload, timeout=_SECONDS)
             told: dict[str, Any] = json.loads(answer.data or b"{}")
         except TimeoutError:
             raise BusUnavailable(f"NATS does not answer {what}: this identity may not ask it (docs/cli.md)") from None

@@ -144,13 +144,18 @@ class _Rest(RESTClientObject):
 
 @asynccontextmanager
 async def connect(
-    kubeconfig: str | Path | None, *, user_agent: str = "keyferry", service_account: Path = SERVICE_ACCOUNT
+    kubeconfig: str | Path | None,
+    *,
+    context: str | None = None,
+    user_agent: str = "keyferry",
+    service_account: Path = SERVICE_ACCOUNT,
 ) -> AsyncIterator[Kube]:
     """The API server of a kubeconfig, or of the cluster that this process runs in.
 
     Args:
         kubeconfig: Path of a kubeconfig file (its tokens are read once: it is for development and tests); None for the
             pod's own service account.
+        context: Which of the kubeconfig's contexts; its current one without.
         user_agent: Who we say we are, in the API server's audit log.
         service_account: Where kubelet puts ``token`` and ``ca.crt``; the token is read anew for each request, since
             kubelet replaces it before it expires.
@@ -164,7 +169,7 @@ async def connect(
             _of_pod(configuration, service_account)
         else:
             await load_kube_config(  # type: ignore[no-untyped-call] # theirs
-                str(kubeconfig), client_configuration=configuration, persist_config=False
+                str(kubeconfig), context=context, client_configuration=configuration, persist_config=False
             )
         rest = _Rest(configuration)
     except (ConfigException, OSError) as error:
