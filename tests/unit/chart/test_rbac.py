@@ -14,7 +14,12 @@ Grant = tuple[str, str, str, frozenset[str], frozenset[str]]
 
 def listed() -> set[Grant]:
     """Account, place, resource, names and verbs of each row of the page's first table."""
-    table = PAGE.partition("\n## ")[0].replace("RELEASE", RELEASE).replace("NAMESPACE", NAMESPACE)
+    return parsed(PAGE.partition("\n## ")[0])
+
+
+def parsed(text: str) -> set[Grant]:
+    """The rows of a table."""
+    table = text.replace("RELEASE", RELEASE).replace("NAMESPACE", NAMESPACE)
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines() if line.startswith("| `")]
     return {
         (
@@ -87,6 +92,31 @@ SOME = ["shop", "billing"]
 def test_rights_are_those_of_the_page(render: Any, name: str, places: dict[str, list[str]]) -> None:
     """All of them, and no other; without syncSecret.enabled none on Secrets of others."""
     assert granted(render(name)) == at(listed(), **places)
+
+
+def test_roles_of_people_are_those_of_the_page(render: Any) -> None:
+    """What the page says of them, all of it and no more, and nobody is bound to one."""
+    rendered = render()
+    section = PAGE.partition("\n## People\n")[2].partition("\n## ")[0]
+    bound = {each["roleRef"]["name"] for each in rendered.of("RoleBinding", "ClusterRoleBinding")}
+    listed_for = parsed(section)
+    names = {each[0] for each in listed_for}
+    made = {
+        (
+            role["metadata"]["name"],
+            role["metadata"].get("namespace", "cluster"),
+            resource,
+            frozenset(rule.get("resourceNames", ())),
+            frozenset(rule["verbs"]),
+        )
+        for role in rendered.of("Role", "ClusterRole")
+        for rule in role["rules"]
+        for resource in _resources(rule)
+        if role["metadata"]["name"] in names
+    }
+    assert names == {f"keyferry-{name}-role" for name in ("cli", "forward", "mender", "fetch")}
+    assert made == listed_for
+    assert not names & bound
 
 
 def test_each_feature_brings_its_own(render: Any) -> None:
