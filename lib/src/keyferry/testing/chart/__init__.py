@@ -1,0 +1,1 @@
+"""The chart, installed by Helm's own library on a cluster of the tests."""
