@@ -1,7 +1,8 @@
 """Measures how many requests one fetcher answers: ``make bench-fetcher``, or ``python bench/replies.py [--quick]``.
 
 Simulated nodes publish straight onto the bus what node-drivers would, sealed beforehand, so that nothing but the
-fetcher is the limit; every reply is verified and opened afterwards. The last line is JSON.
+fetcher is the limit; every reply is verified and opened afterwards. The last line is JSON. With ``--redis`` contents
+are shared as with other fetchers.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +33,7 @@ from keyferry.messages import REPLY, Ask, FetchRequest, SignedReply
 from keyferry.proto.csi.v1 import csi_pb2
 from keyferry.sealing import OpeningKey
 from keyferry.subjects import inbox_prefix, mount_subject
+from keyferry.testing.valkey import valkey_server
 from measure import Costs, percentile, table
 from node_driver.volume import parse_publish
 from rig import Ground, Services, ground, where
@@ -141,7 +144,7 @@ async def row(asking: Asking, base: Ground, services: Services, title: str, requ
     return Row(title, seconds, [took for took, _ in replies], failed, cpu, reads)
 
 
-async def measure(base: Ground, count: int) -> None:
+async def measure(base: Ground, count: int, redis_url: str) -> None:
     """Run everything, print the table and the JSON line."""
     rows = []
     async with connect(base.kube.kubeconfig) as kube:
@@ -161,7 +164,7 @@ async def measure(base: Ground, count: int) -> None:
         await asking.listen()
         for traced in (False, True):
             word = "traced" if traced else "untraced"
-            with base.services(traced=traced) as services:
+            with base.services(traced=traced, redis_url=redis_url) as services:
                 shared = [asking.seal(like, node, SHARED) for _ in range(3) for node, like in likes]
                 own = [asking.seal(like, node, name) for (node, like), name in zip(likes, classes, strict=True)]
                 await row(asking, base, services, "warm-up", [asking.seal(like, node, SHARED) for node, like in likes])
@@ -180,9 +183,13 @@ def main() -> int:
     """Parse the command line and measure."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a fifth of the work, for a look")
-    count = 200 if parser.parse_args().quick else 1000
-    with tempfile.TemporaryDirectory(prefix="kfb", dir=where()) as folder, ground(Path(folder)) as base:
-        uvloop.run(measure(base, count))
+    parser.add_argument("--redis", action="store_true", help="with a Redis")
+    args = parser.parse_args()
+    count = 200 if args.quick else 1000
+    with tempfile.TemporaryDirectory(prefix="kfb", dir=where()) as folder, ExitStack() as running:
+        base = running.enter_context(ground(Path(folder)))
+        redis_url = running.enter_context(valkey_server(Path(folder) / "valkey")).url if args.redis else ""
+        uvloop.run(measure(base, count, redis_url))
     return 0
 
 
