@@ -7,8 +7,11 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
+from fetcher import contents
+from fetcher.budgets import Grant
 from fetcher.endings import Endings
-from fetcher.provider import Lease
+from fetcher.kept import Kept
+from fetcher.provider import Answer, Lease, Secret
 from fetcher.settings import Settings
 from keyferry import streams
 from keyferry.bus import Delivery
@@ -119,6 +122,116 @@ async def test_a_backend_in_trouble_leaves_a_live_lease(
 
     assert password(kept) == "1"
     assert kept.content.refresh_by_ms > now_ms() + 4_000
+
+
+@dataclass
+class Mixed(Asking):
+    """A class with credentials that are made for it, and a secret beside them that changes with every read."""
+
+    made: int = 0
+
+    async def fetch(self, fetched_at_ms: int, held: Kept | None, grant: Grant) -> Kept:
+        """See `fetcher.leases.Source`."""
+        grant.check("vault")
+        backend = self.backend
+        backend.calls += 1
+        backend.held.append(held)
+        if backend.failures:
+            raise backend.failures.pop(0)
+        alive = held.by_object().get("user", ()) if held else ()
+        self.made += not alive
+        user = alive or (Secret("user", f"user-{self.made}".encode(), "user", None, is_leased=True),)
+        static = Secret("static", f"static-{backend.calls}".encode(), "static", None)
+        answer = Answer((*user, static), (), None if alive else backend.lease)
+        return contents.build(
+            backend.keys.keys, answer, provider="vault", key=self.key, fetched_at_ms=fetched_at_ms, mode=0o600
+        )
+
+
+def both(kept: Kept) -> list[str]:
+    """What a pod would read."""
+    return [file.contents.decode() for file in kept.content.files or ()]
+
+
+async def test_what_stands_beside_a_lease_rotates(three: list[Fetcher], backend: Backend) -> None:
+    """Each refresh has what the backend has now, whether the lease is renewed by it or not; nothing is made for it."""
+    asking = Mixed(backend)
+    backend.lease = lease(renew_in=100, ends_in=300)
+    first = await three[0].coalescer.get(KEY, 0, asking)
+    second = await three[1].coalescer.get(KEY, now_ms() + 1, asking)
+    three[2].skew, backend.renewals = 110.0, [lease(renew_in=200, ends_in=600)]
+    third = await three[2].coalescer.get(KEY, now_ms() + 110_000, asking)
+
+    assert [both(kept) for kept in (first, second, third)] == [["user-1", f"static-{n}"] for n in (1, 2, 3)]
+    assert second.content.refresh_by_ms == first.content.refresh_by_ms
+    assert len({kept.content.digest for kept in (first, second, third)}) == 3
+    assert third.content.refresh_by_ms > now_ms() + 190_000
+    assert (asking.made, backend.renewed) == (1, 1)
+
+
+async def test_a_mount_has_what_stands_beside_a_lease_as_it_is(three: list[Fetcher], backend: Backend) -> None:
+    """It shares the lease however old; of the rest only what is within the window, and the backend's word beyond."""
+    asking = Mixed(backend)
+    backend.lease = lease(renew_in=100, ends_in=300)
+    await three[0].coalescer.get(KEY, 0, asking)
+    assert both(await three[1].coalescer.get(KEY, 0, asking)) == ["user-1", "static-1"]
+    three[1].skew = 10.0
+    assert both(await three[1].coalescer.get(KEY, 0, asking)) == ["user-1", "static-2"]
+    held = backend.held[-1]
+    assert held
+    assert list(held.by_object()) == ["user"]
+
+
+@pytest.mark.parametrize("trouble", [ProviderUnavailable("down"), RateLimited("slower")])
+async def test_a_mount_beside_a_lease_goes_on_without_the_backend(
+    three: list[Fetcher], backend: Backend, trouble: KeyferryError
+) -> None:
+    """It does so where there is nothing but the lease."""
+    asking = Mixed(backend)
+    backend.lease = lease(renew_in=100, ends_in=300)
+    await three[0].coalescer.get(KEY, 0, asking)
+    backend.failures, three[1].skew = [trouble], 10.0
+
+    assert both(await three[1].coalescer.get(KEY, 0, asking)) == ["user-1", "static-1"]
+
+
+async def test_a_refresh_beside_a_lease_fails_as_any(three: list[Fetcher], backend: Backend) -> None:
+    """The volume's owner hears of it, and the lease lives on."""
+    asking = Mixed(backend)
+    backend.lease = lease(renew_in=100, ends_in=300)
+    await three[0].coalescer.get(KEY, 0, asking)
+    backend.failures = [AccessDenied("not any more")]
+    with pytest.raises(AccessDenied):
+        await three[1].coalescer.get(KEY, now_ms() + 1, asking)
+
+    assert both(await three[2].coalescer.get(KEY, 0, asking)) == ["user-1", "static-1"]
+
+
+async def test_a_renewal_is_kept_whatever_happens_beside_it(three: list[Fetcher], backend: Backend) -> None:
+    """Or the next refresh would take the lease for ended, and have new credentials made."""
+    asking = Mixed(backend)
+    backend.lease = lease(renew_in=-1, ends_in=300)
+    backend.renewals = [lease(renew_in=200, ends_in=600)]
+    await three[0].coalescer.get(KEY, 0, asking)
+    backend.failures = [AccessDenied("not any more")]
+    second = await three[1].coalescer.get(KEY, now_ms() + 1, asking)
+    three[2].skew = 20.0
+    third = await three[2].coalescer.get(KEY, now_ms() + 20_000, asking)
+
+    assert [both(kept)[0] for kept in (second, third)] == ["user-1", "user-1"]
+    assert both(third)[1] == "static-3"
+    assert third.content.refresh_by_ms == second.content.refresh_by_ms
+    assert backend.renewed == 1
+
+
+async def test_what_an_ended_lease_made_is_not_handed_back(three: list[Fetcher], backend: Backend) -> None:
+    """All of the class is fetched anew."""
+    asking = Mixed(backend)
+    backend.lease = lease(renew_in=-1, ends_in=300)
+    backend.renewals = [None]
+    await three[0].coalescer.get(KEY, 0, asking)
+
+    assert both(await three[1].coalescer.get(KEY, now_ms() + 1, asking)) == ["user-2", "static-2"]
 
 
 async def test_a_lease_that_has_ended_is_no_content(three: list[Fetcher], asking: Asking, backend: Backend) -> None:

@@ -160,6 +160,32 @@ async def test_replaced_at_the_end_of_their_life(scene: Scene) -> None:
     await database.gone()
 
 
+async def test_a_secret_beside_them_rotates(database: Database) -> None:
+    """A class with both: each new value of the secret arrives, and nobody is made for it."""
+    scene = database.scene
+    world = scene.world
+    entries = [{"objectName": file, "secretPath": database.path, "secretKey": key} for file, key in FILES.items()]
+    entries.append({"objectName": "beside", "secretPath": world.path("db"), "secretKey": "password"})
+    await world.servers.openbao.allow_read(world.namespace, database.path, world.path("db"))
+    await scene.make_class("both", *entries, every="0")
+    mounted = await scene.mount_all(each=1, class_name="both")
+    before = users(mounted)
+    for number in (1, 2):
+        await scene.rotate(number)
+        await scene.change("db")
+        await shown_beside(scene, f"v00000{number}", mounted)
+    await lifetimes(database, 1.2, *mounted)
+
+    assert (users(mounted), database.made) == (before, 1)
+    await scene.unmount(*mounted)
+    await database.gone()
+
+
+async def shown_beside(scene: Scene, value: str, volumes: list[Mounted]) -> None:
+    """Wait until all pods read this of the secret that is not leased."""
+    await scene.until(lambda: {(each.target / "beside").read_text() for each in volumes} == {value})
+
+
 async def test_all_services_restarted(database: Database) -> None:
     """Who renews and who revokes may all be new: the credentials stay, and end with the last pod."""
     scene, fleet = database.scene, database.scene.fleet

@@ -31,11 +31,23 @@ class Kept:
         return self.content.fetched_at_ms
 
     def by_object(self) -> Mapping[str, tuple[Secret, ...]]:
-        """The files of each object, for `ProviderRequest.held`."""
+        """The files of each object, for `ProviderRequest.held`; without a lease none of those that lived by one."""
         found: dict[str, tuple[Secret, ...]] = {}
         for secret in self.secrets:
+            if secret.is_leased and self.lease is None:
+                continue
             found[secret.object_id] = (*found.get(secret.object_id, ()), secret)
         return found
+
+    @property
+    def is_mixed(self) -> bool:
+        """Whether some of its files live by the lease and others do not; no older version told them apart."""
+        return self.lease is not None and len({secret.is_leased for secret in self.secrets}) > 1
+
+    @property
+    def leased(self) -> Kept:
+        """What lives by the lease alone."""
+        return replace(self, secrets=tuple(secret for secret in self.secrets if secret.is_leased))
 
     def confirmed(self, fetched_at_ms: int, lease: Lease | None) -> Kept:
         """The same, still true at this time."""
@@ -122,12 +134,13 @@ def _file_to(secret: Secret, version: str) -> pb.HeldFile:
         path=secret.path,
         mode=DEFAULT_FILE_MODE if secret.mode is None else secret.mode,
         contents=secret.contents,
+        leased=secret.is_leased,
     )
 
 
 def _file_from(file: pb.HeldFile) -> Secret:
     version = file.version if file.versioned else None
-    return Secret(file.path, file.contents, file.object_id, version, file.mode, file.source)
+    return Secret(file.path, file.contents, file.object_id, version, file.mode, file.source, file.leased)
 
 
 def _ms(seconds: float) -> int:

@@ -1,4 +1,7 @@
-"""Whether a content lives on by its lease, or is fetched anew: credentials made for one content outlive a refresh."""
+"""Whether a content lives on by its lease, or is fetched anew: credentials made for one content outlive a refresh.
+
+What a class has beside such credentials is fetched at each refresh like any other, and they are not made anew for it.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +46,7 @@ class Source(Protocol):
         ...
 
     async def fetch(self, fetched_at_ms: int, held: Kept | None, grant: Grant) -> Kept:
-        """The content, from its backend; ``held`` is what there was before, for a refresh."""
+        """The content, from its backend; ``held`` is what there was before, for a refresh, or what lives by a lease."""
         ...
 
     async def renew(self, kept: Kept, grant: Grant) -> Lease | None:
@@ -80,8 +83,27 @@ async def produce(source: Source, turn: Round) -> tuple[Kept, str]:
     if kept and kept.lease and kept.lease.expires_at > turn.now:
         lease = kept.lease if turn.now < kept.lease.renew_at else await _renewed(source, kept, kept.lease, turn)
         if lease is not None:
-            return kept.confirmed(turn.fetched_at_ms, lease), "confirmed" if lease is kept.lease else "renewed"
-    return await source.fetch(turn.fetched_at_ms, kept if turn.refresh else None, turn.grant), "fetched"
+            outcome = "confirmed" if lease is kept.lease else "renewed"
+            return await _current(source, replace(kept, lease=lease), lease, turn, outcome), outcome
+    ended = replace(kept, lease=None) if kept and turn.refresh else None
+    return await source.fetch(turn.fetched_at_ms, ended, turn.grant), "fetched"
+
+
+async def _current(source: Source, kept: Kept, lease: Lease, turn: Round, outcome: str) -> Kept:
+    """A content whose lease lives: what it made, and beside that what the backend has now."""
+    confirmed = kept.confirmed(turn.fetched_at_ms, lease)
+    if not kept.is_mixed:
+        return confirmed
+    try:
+        found = await source.fetch(turn.fetched_at_ms, kept if turn.refresh else kept.leased, turn.grant)
+    except KeyferryError as error:
+        # What a renewal gave must be kept, or the lease is lost; and a mount goes on without the backend, as it does
+        # where there is nothing but leases. The next refresh tells whoever must know.
+        if outcome == "renewed" or (not turn.refresh and isinstance(error, RateLimited | ProviderUnavailable)):
+            log.warning("what stands beside a lease is not fetched: %s", error.message)
+            return confirmed
+        raise
+    return found if found.lease else found.confirmed(turn.fetched_at_ms, lease)
 
 
 def keep_ms(source: Source, kept: Kept, now: float) -> int:

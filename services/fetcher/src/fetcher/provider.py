@@ -28,7 +28,8 @@ class ProviderRequest:
         deadline: Unix seconds after which the answer is of no use.
         region: The ``topology.kubernetes.io/region`` of the pod's node, for providers whose `Scope` asks for it.
         held: What the last fetch of this very content gave, by object id; empty on a mount. A provider that can ask for
-            an object's version alone may hand these files back where the version is the same.
+            an object's version alone may hand these files back where the version is the same. Files that live by a
+            lease are among them while it does, on a mount, too: they are to be handed back, and come with no new lease.
     """
 
     parameters: Mapping[str, str]
@@ -74,6 +75,7 @@ class Secret:
         mode: Permission bits; None for the request's default.
         source: What a change event of this backend would call the object, in the provider's canonical form (its page in
             docs/backends says which); empty where there are no such events.
+        is_leased: It lives by the answer's lease: asked for again, the backend would make another.
     """
 
     path: str
@@ -82,6 +84,7 @@ class Secret:
     version: str | None
     mode: int | None = None
     source: str = ""
+    is_leased: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ import pytest
 import redis.asyncio
 from cryptography.x509 import load_pem_x509_certificate
 
-from fetcher.provider import Answer, Lease
+from fetcher.provider import Answer, Lease, Secret
 from fetcher.providers.vault import Vault, open_provider
 from keyferry.errors import AccessDenied, SecretNotFound
 from keyferry.testing.valkey import PASSWORD, Valkey
@@ -127,6 +127,51 @@ async def test_static_and_leased_objects_of_a_class_come_together(vault: Vault, 
     assert answer[2].contents == b"horse"
     assert tenant.bao.count_requests(path) == 1
     assert tenant.logins() == 1
+
+
+async def test_static_objects_are_read_beside_a_lease_that_lives(vault: Vault, tenant: Tenant, valkey: Valkey) -> None:
+    """What the lease made is handed back as it was; the rest is read with the token that fetches share."""
+    path = await tenant.database(valkey)
+    await tenant.put("app", password="horse")
+    asks = tenant.asks(user(path), {**password(tenant.path("app")), "objectName": "static"}, password(path))
+    first = await vault.fetch(asks)
+    await tenant.put("app", password="donkey")
+
+    second = await vault.fetch(dataclasses.replace(asks, held=held(first)))
+
+    assert [file.is_leased for file in first] == [True, False, True] == [file.is_leased for file in second]
+    assert second.lease is None
+    assert [second[0], second[2]] == [first[0], first[2]]
+    assert second[1].contents == b"donkey"
+    assert (tenant.bao.count_requests(path), len(await tenant.bao.leases(path))) == (1, 1)
+    assert tenant.logins() == 2
+    await vault.fetch(dataclasses.replace(asks, held=held(second)))
+    assert tenant.logins() == 2
+    assert await whoami(valkey, Answer((first[0], first[2]))) == first[0].contents.decode()
+
+
+async def test_a_path_that_begins_to_give_leases_has_all_made_anew(
+    vault: Vault, tenant: Tenant, valkey: Valkey
+) -> None:
+    """A content has one lease: nothing of the other's is handed out beside it."""
+    path = await tenant.database(valkey)
+    asks = tenant.asks(user(path), {**password(path), "objectName": "static"})
+    first = await vault.fetch(asks)
+    half = {"user": held(first)["user"]}
+
+    second = await vault.fetch(dataclasses.replace(asks, held=half))
+
+    assert leased(second)
+    assert second[0].contents != first[0].contents
+    assert await whoami(valkey, second) == second[0].contents.decode()
+    for answer in (first, second):
+        await vault.revoke(leased(answer), deadline())
+    assert await nothing_left(tenant, path)
+
+
+def held(answer: Answer) -> dict[str, tuple[Secret, ...]]:
+    """As the coalescer has it: here, each object is one file."""
+    return {file.object_id: (file,) for file in answer}
 
 
 async def test_renewal_gives_the_first_duration_again(vault: Vault, tenant: Tenant, valkey: Valkey) -> None:

@@ -346,7 +346,7 @@ class Held(_message.Message):
     def __init__(self, provider: _Optional[str] = ..., content_key: _Optional[str] = ..., digest: _Optional[bytes] = ..., fetched_at_ms: _Optional[int] = ..., files: _Optional[_Iterable[_Union[HeldFile, _Mapping]]] = ..., left_out: _Optional[_Iterable[str]] = ..., lease: _Optional[_Union[Lease, _Mapping]] = ...) -> None: ...
 
 class HeldFile(_message.Message):
-    __slots__ = ("object_id", "version", "versioned", "source", "path", "mode", "contents")
+    __slots__ = ("object_id", "version", "versioned", "source", "path", "mode", "contents", "leased")
     OBJECT_ID_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     VERSIONED_FIELD_NUMBER: _ClassVar[int]
@@ -354,6 +354,7 @@ class HeldFile(_message.Message):
     PATH_FIELD_NUMBER: _ClassVar[int]
     MODE_FIELD_NUMBER: _ClassVar[int]
     CONTENTS_FIELD_NUMBER: _ClassVar[int]
+    LEASED_FIELD_NUMBER: _ClassVar[int]
     object_id: str
     version: str
     versioned: bool
@@ -361,7 +362,8 @@ class HeldFile(_message.Message):
     path: str
     mode: int
     contents: bytes
-    def __init__(self, object_id: _Optional[str] = ..., version: _Optional[str] = ..., versioned: _Optional[bool] = ..., source: _Optional[str] = ..., path: _Optional[str] = ..., mode: _Optional[int] = ..., contents: _Optional[bytes] = ...) -> None: ...
+    leased: bool
+    def __init__(self, object_id: _Optional[str] = ..., version: _Optional[str] = ..., versioned: _Optional[bool] = ..., source: _Optional[str] = ..., path: _Optional[str] = ..., mode: _Optional[int] = ..., contents: _Optional[bytes] = ..., leased: _Optional[bool] = ...) -> None: ...
 
 class Lease(_message.Message):
     __slots__ = ("renew_at_ms", "expires_at_ms", "handle")

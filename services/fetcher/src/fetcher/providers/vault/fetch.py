@@ -93,7 +93,7 @@ class Vault:
         await self._client.close()
 
     async def _read(self, parameters: Parameters, session: Session) -> Answer:
-        found = await read_all(session, parameters.objects, self._leasing)
+        found = await read_all(session, parameters.objects, self._leasing, session.held)
         lease = None
         if found.leases and session.own is not None:
             lease = begin(parameters.server, session.own, found.leases, self._clock(), self._now())

@@ -97,6 +97,8 @@ class Session:
         self._clock = clock
         self._began = clock()
         self._request = request
+        self.held = {name: files for name, files in request.held.items() if any(file.is_leased for file in files)}
+        """The files of objects that live by a lease already."""
         self._jwt = request.token(parameters.audience)
         pod = request.pod
         self.identity = Identity(
