@@ -107,6 +107,12 @@ def test_a_complaint_about_another_volume_is_not_this_ones() -> None:
     assert text in its.text
 
 
+def test_a_complaint_about_a_volume_of_another_kind_is_nobodys() -> None:
+    """A service account's token that came late is no reason why a class is not mounted."""
+    text = 'MountVolume.SetUp failed for volume "app-token-zm62k" : failed to sync secret cache: timed out'
+    assert text not in found(facts(word=None, events=(event(text),)))["mount"].text
+
+
 def test_nothing_mounted_and_nothing_said() -> None:
     """A pending pod's volume is missing; a running one's may just be forgotten; one that left is going."""
     assert states(facts(word=None, pod=pod(phase="Pending"))) == {"class": OK, "mount": WRONG}

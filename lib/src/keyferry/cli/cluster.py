@@ -107,7 +107,7 @@ def _volume(pod: Pod, told: Json) -> PodVolume:
     csi = told["csi"]
     attributes = csi.get("volumeAttributes") or {}
     # Kubelet's handle of an inline volume (pkg/volume/csi/csi_plugin.go, makeVolumeHandle).
-    handle = sha256(f"{pod.uid}{told['name']}{pod.namespace}".encode()).hexdigest()
+    handle = sha256(f"{pod.uid}{told['name']}".encode()).hexdigest()
     return PodVolume(
         name=told["name"],
         volume_id=f"csi-{handle}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from keyferry.cli.cluster import ClassSeen, EventSeen, PodSeen, PodVolume
@@ -17,6 +18,7 @@ _LATE_MS = 30_000  # a content that is due for longer is worked on by nobody
 _GRACE_MS = 60_000  # beyond two intervals, until a volume that nothing was said of is called old
 _IN_VAIN = 2  # hints; one may just be on its way
 _SYNC_FAILED, _SYNCED = ("FailedToCreateSecret", "SecretRotationFailed"), ("SecretCreated", "SecretRotationComplete")
+_NAMED = re.compile(r'for volume "([^"]*)"')
 _DOCTOR = "`keyferry doctor {pod}` looks at what a mount needs"
 
 
@@ -117,9 +119,9 @@ def _mount(facts: Facts) -> Finding:
 
 def _failed_mount(facts: Facts) -> EventSeen | None:
     """The newest of kubelet's complaints about this volume, or about one that it does not name."""
-    mine, others = f'"{facts.volume.name}"', [f'"{v.name}"' for v in facts.pod.volumes if v is not facts.volume]
     for event in facts.events:
-        if event.reason == "FailedMount" and (mine in event.message or not any(o in event.message for o in others)):
+        named = _NAMED.search(event.message)
+        if event.reason == "FailedMount" and (named is None or named[1] == facts.volume.name):
             return event
     return None
 

@@ -114,10 +114,8 @@ class Kubelet:
         await self._call("NodeUnpublishVolume", request, csi_pb2.NodeUnpublishVolumeResponse)
 
     def handle(self, pod: Json, volume: str) -> str:
-        """The volume id that kubelet makes for an inline volume."""
-        metadata = pod["metadata"]
-        text = f"{metadata['uid']}{volume}{metadata['namespace']}"
-        return "csi-" + hashlib.sha256(text.encode()).hexdigest()
+        """The volume id that kubelet makes for an inline volume (pkg/volume/csi/csi_plugin.go, makeVolumeHandle)."""
+        return "csi-" + hashlib.sha256(f"{pod['metadata']['uid']}{volume}".encode()).hexdigest()
 
     def target(self, pod: Json, volume: str) -> Path:
         """Where kubelet wants the volume."""
