@@ -84,7 +84,8 @@ def streams() -> str:
     )
     return (
         f"{_STREAMS}{_subjects()}\n\n## Streams\n\nThe number of copies is `KEYFERRY_STREAM_REPLICAS`; of requests "
-        f"that wait, `KEYFERRY_FETCH_MAX_MESSAGES`.\n\n{streams}\n\n## Consumers\n\n{consumers}\n"
+        "that wait, `KEYFERRY_FETCH_MAX_MESSAGES`; of each subject among them, `KEYFERRY_FETCH_MAX_MESSAGES_PER_NODE` "
+        f"({settings.max_requests_of_one}).\n\n{streams}\n\n## Consumers\n\n{consumers}\n"
     )
 
 

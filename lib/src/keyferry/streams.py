@@ -19,6 +19,7 @@ from nats.js.errors import NotFoundError
 from keyferry.bus import Consumer
 from keyferry.bus.client import Connection
 from keyferry.bus.identity import BusSettings
+from keyferry.bus.requests import AT_ONCE
 from keyferry.settings import SettingsError, count, load, setting
 from keyferry.subjects import END_SUBJECT, service_inbox
 
@@ -53,6 +54,13 @@ class Settings(BusSettings):
         default=20000,
         parse=count,
     )
+    max_requests_of_one: int = setting(
+        "KEYFERRY_FETCH_MAX_MESSAGES_PER_NODE",
+        "mounts of one node among them, and as many refreshes; fewer than KEYFERRY_MOUNT_CONCURRENCY, so that no node "
+        "can have all places of a fetcher",
+        default=2 * AT_ONCE,
+        parse=count,
+    )
 
 
 def streams(settings: Settings) -> list[StreamConfig]:
@@ -66,6 +74,8 @@ def streams(settings: Settings) -> list[StreamConfig]:
             storage=StorageType.FILE,  # a single server forgets memory streams, definition and all, when it restarts
             discard=DiscardPolicy.NEW,  # a full queue is told to the node; nobody's request is dropped for it
             max_msgs=settings.max_requests,
+            max_msgs_per_subject=settings.max_requests_of_one,  # a node has a subject for each lane, and no other's
+            discard_new_per_subject=True,
             max_age=3 * _MINUTE,  # kubelet gives up after two; a request's own deadline is stricter
             duplicate_window=2 * _MINUTE,
             num_replicas=settings.replicas,

@@ -78,7 +78,7 @@ async def test_places_that_become_free_are_filled(bus: Bus, admin: Admin) -> Non
         running -= 1
         done += 1
 
-    await asyncio.gather(*(admin.context.publish(SUBJECT, b"work") for _ in range(300)))
+    await asyncio.gather(*(admin.context.publish(f"{SUBJECT}{number % 3}", b"work") for number in range(300)))
     async with consuming(bus, work, concurrency=5):
         await admin.settled()
 

@@ -11,6 +11,7 @@ from nats.aio.msg import Msg
 from keyferry.errors import BusFull, BusUnavailable, ContentTooLarge, KeyferryError
 
 _FULL = {10023, 10047, 10077, 10122}  # insufficient resources, maximum messages exceeded, and their kin
+_OF_ONE = "per subject"  # of what a server says of a full subject, with the code of a full stream
 
 
 def check_ack(message: Msg) -> None:
@@ -18,7 +19,7 @@ def check_ack(message: Msg) -> None:
 
     Raises:
         BusUnavailable: no stream takes the subject, or it refused.
-        BusFull: the stream is full.
+        BusFull: the stream is full, or has enough of this subject.
     """
     if message.headers and message.headers.get("Status") == "503":
         raise BusUnavailable(
@@ -31,6 +32,11 @@ def check_ack(message: Msg) -> None:
     error = answer.get("error")
     if error is None:
         return
+    if _OF_ONE in str(error.get("description")):
+        raise BusFull(
+            "the stream takes no more messages of this one sender: fetchers are too few, too slow or stopped, or it is "
+            "not alone in its name"
+        )
     if error.get("err_code") in _FULL:
         raise BusFull("the stream takes no more messages: fetchers are too few, too slow or stopped")
     raise BusUnavailable(f"the stream refused a message: {error.get('description')} ({error.get('err_code')})")

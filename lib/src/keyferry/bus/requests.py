@@ -6,7 +6,9 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from typing import TypeVar
 
 import nats.errors
@@ -16,12 +18,15 @@ from keyferry import telemetry
 from keyferry.bus.acks import check_ack, is_good, refused
 from keyferry.bus.client import Connection
 from keyferry.bus.headers import DEADLINE, MESSAGE_ID, PUBLISHED, messaging
-from keyferry.errors import BusUnavailable, KeyferryError, RequestExpired, UntrustedMessage
+from keyferry.errors import BusFull, BusUnavailable, KeyferryError, RequestExpired, UntrustedMessage
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+AT_ONCE = 64
+"""Requests on one subject that are on their way; more wait here. The stream takes twice as many of one sender
+(KEYFERRY_FETCH_MAX_MESSAGES_PER_NODE): what is asked for a second time lies there twice."""
 ATTEMPT_SECONDS = 10.0  # after which a request is published again: its fetcher or its reply may be lost
 _RECONNECT_SECONDS = 5.0  # how long a request waits for a lost connection before kubelet is told to come back
 
@@ -35,6 +40,7 @@ class Requests:
         self._attempt_seconds = attempt_seconds
         # Queues, not futures: a true reply right behind a forged one must not be lost.
         self._waiting: dict[str, asyncio.Queue[Msg]] = {}
+        self._places: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(AT_ONCE))
 
     def are_done(self) -> bool:
         """Whether nobody waits for a reply."""
@@ -58,20 +64,28 @@ class Requests:
         attempt = 0
         replies = self._waiting[request_id] = asyncio.Queue()
         try:
-            while True:
-                attempt += 1
-                with telemetry.span(f"send {destination}", telemetry.Kind.PRODUCER, messaging("send", destination)):
-                    await self._publish_request(subject, payload, request_id, attempt, deadline)
-                found = await self._await_reply(replies, request_id, accept, deadline)
-                if found is not None:
-                    PUBLISHED.labels(destination, "answered").inc()
-                    return found
-                log.warning("no reply yet; asking again", extra={"request_id": request_id, "attempt": attempt})
+            async with self._place(subject, deadline):
+                while True:
+                    attempt += 1
+                    with telemetry.span(f"send {destination}", telemetry.Kind.PRODUCER, messaging("send", destination)):
+                        await self._publish_request(subject, payload, request_id, attempt, deadline)
+                    found = await self._await_reply(replies, request_id, accept, deadline, again=attempt > 1)
+                    if found is not None:
+                        PUBLISHED.labels(destination, "answered").inc()
+                        return found
+                    log.warning("no reply yet; asking again", extra={"request_id": request_id, "attempt": attempt})
         except KeyferryError as error:
             PUBLISHED.labels(destination, error.reason).inc()
             raise
         finally:
             self._waiting.pop(request_id, None)
+
+    @asynccontextmanager
+    async def _place(self, subject: str, deadline: float) -> AsyncIterator[None]:
+        async with self._places[subject]:
+            if time.time() >= deadline:
+                raise _late()
+            yield
 
     async def _publish_request(
         self, subject: str, payload: bytes, request_id: str, attempt: int, deadline: float
@@ -89,7 +103,13 @@ class Requests:
             raise refused(error) from None
 
     async def _await_reply(
-        self, replies: asyncio.Queue[Msg], request_id: str, accept: Callable[[bytes], T], deadline: float
+        self,
+        replies: asyncio.Queue[Msg],
+        request_id: str,
+        accept: Callable[[bytes], T],
+        deadline: float,
+        *,
+        again: bool,
     ) -> T | None:
         attempt_ends = time.time() + self._attempt_seconds
         while True:
@@ -100,11 +120,11 @@ class Requests:
             except TimeoutError:
                 if time.time() < deadline:
                     return None
-                raise RequestExpired(
-                    "no fetcher answered in time: check that fetchers run, and the lag of the FETCH stream's consumers"
-                ) from None
+                raise _late() from None
             if _is_ack(message):
-                check_ack(message)
+                with suppress(*[BusFull] * again):  # what was asked before is still in the stream, and is answered
+                    check_ack(message)
+                continue
             try:
                 with telemetry.phase("open"):
                     return accept(message.data)
@@ -122,6 +142,12 @@ class Requests:
             if time.time() >= give_up:
                 raise BusUnavailable("NATS cannot be reached: check the servers and the network policy")
             await asyncio.sleep(0.05)
+
+
+def _late() -> RequestExpired:
+    return RequestExpired(
+        "no fetcher answered in time: check that fetchers run, and the lag of the FETCH stream's consumers"
+    )
 
 
 def _is_ack(message: Msg) -> bool:
