@@ -16,7 +16,7 @@ import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from keyferry import keys, streams
+from keyferry import keymaking, streams
 from keyferry.errors import AccessDenied
 from keyferry.keys import KeyFile
 from keyferry.kube import Json
@@ -107,7 +107,7 @@ async def test_full_queue(own: Stack, settle: Settle, until: Until) -> None:
 async def test_no_streams(servers: Stack, place: Path, settle: Settle) -> None:
     """A bus without streams is UNAVAILABLE and names the command that makes them."""
     directory = place / "bare"
-    keys.create(directory / "keys")
+    keymaking.create(directory / "keys")
     with (
         nats_server(directory / "nats") as bus,
         node_driver(directory, nats_url=bus.url, keys_dir=directory / "keys") as node,

@@ -266,7 +266,7 @@ async def test_api_away(apart: Apart) -> None:
 
 
 async def test_keys_rotated(breakable: Stack, alone: World, until: Until) -> None:
-    """`keyferry keys rotate` during mounts refuses none of them, neither for later use nor at once."""
+    """`keyferry keys rotate` during mounts refuses none of them, neither for later use nor at once, MAC key or not."""
     stop = asyncio.Event()
     mounted: list[Path] = []
 
@@ -277,8 +277,8 @@ async def test_keys_rotated(breakable: Stack, alone: World, until: Until) -> Non
     async with asyncio.TaskGroup() as tasks:
         for _ in range(3):
             tasks.create_task(keep_mounting())
-        for flag in (["--now"], []):
-            command = [sys.executable, "-m", "keyferry", "keys", "rotate", "--dir", str(breakable.keys_dir), *flag]
+        for flags in (["--now"], ["--now", "--mac"], ["--mac"]):
+            command = [sys.executable, "-m", "keyferry", "keys", "rotate", "--dir", str(breakable.keys_dir), *flags]
             process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.DEVNULL)
             assert await process.wait() == 0
             more = len(mounted) + 10

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from keyferry import identities, keys, streams
+from keyferry import identities, keymaking, streams
 from keyferry.bus.permissions import SERVICES
 from keyferry.kube import Kube
 from keyferry.store_users import STORE_USERS, acl_file
@@ -77,7 +77,7 @@ async def secured(servers: Stack, place: Path, kube: Kube, settle: Settle) -> As
         key, ca = str(made / "streams.nk"), str(made / "ca.crt")
         await streams.ensure(streams.Settings(nats_url=nats.url, nats_ca_file=ca, nats_nkey_file=key))
         stack = replace(servers, directory=folder, nats=nats)
-        keys.create(stack.keys_dir)
+        keymaking.create(stack.keys_dir)
         told = {name: environment(made, name, valkey.port) for name in (*SERVICES, "node-driver")}
         await enter(exits, stack.fetcher(**told["fetcher"], KEYFERRY_CALLOUT_DIR=str(made)))
         await enter(exits, stack.rotator(**told["rotator"], KEYFERRY_ROTATION_INTERVAL="2s"))

@@ -1,9 +1,9 @@
-"""The key sets: who can open what, who signs, and how they are made, rotated and read.
+"""The key sets: who can open what, who signs, and how their files are read while they change.
 
-Three files. ``public.json`` goes to everybody (a ConfigMap); ``fetcher.json`` to the fetchers and ``syncer.json`` to
-the syncers alone (Secrets). Each list holds at most two keys, newest first, and both are valid. A new key is used from
-its ``active_from`` on, some minutes after it was made, so that every process has read it by then: one command rotates
-a running cluster without a refused message.
+Three files, which `keyferry.keymaking` makes. ``public.json`` goes to everybody (a ConfigMap); ``fetcher.json`` to the
+fetchers and ``syncer.json`` to the syncers alone (Secrets). Each list holds at most two keys, newest first, and both
+are valid. A new key is used from its ``active_from`` on, some minutes after it was made, so that every process has read
+it by then: one command rotates a running cluster without a refused message.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import hmac
 import json
 import logging
 import os
-import secrets
 import stat
 import time
 from collections.abc import Callable
@@ -38,9 +37,6 @@ NEWEST = Gauge(
 )
 
 PUBLIC, FETCHER, SYNCER = "public.json", "fetcher.json", "syncer.json"
-ACTIVATION_DELAY = 600.0  # seconds; kubelet brings a changed ConfigMap or Secret to its pods within about two minutes
-_VALID_AT_ONCE = 2
-_SETS = ("fetcher", "signing", "syncer")
 
 K = TypeVar("K")
 
@@ -97,11 +93,17 @@ class PublicKeys:
 
 @dataclass(frozen=True, slots=True)
 class FetcherKeys:
-    """What only fetchers hold."""
+    """What only fetchers hold.
+
+    Attributes:
+        opening: For requests.
+        signing: For replies.
+        macs: Behind the names and digests of contents, and what they are sealed with in Redis.
+    """
 
     opening: Keys[OpeningKey]
     signing: Keys[SigningKey]
-    mac_key: bytes = field(repr=False)
+    macs: Keys[bytes] = field(repr=False)
 
     @classmethod
     def parse(cls, document: dict[str, Any]) -> FetcherKeys:
@@ -109,7 +111,7 @@ class FetcherKeys:
         return cls(
             _keys(document, "fetcher", "seed", OpeningKey.from_seed),
             _keys(document, "signing", "seed", lambda i, raw: SigningKey(i, Ed25519PrivateKey.from_private_bytes(raw))),
-            base64.b64decode(document["mac"]),
+            _macs(document["mac"]),
         )
 
     def opener(self, sealed: Sealed) -> OpeningKey:
@@ -125,12 +127,16 @@ class FetcherKeys:
             )
         return key
 
-    def mac(self, purpose: str, *parts: bytes) -> bytes:
+    def mac(self, purpose: str, *parts: bytes, now: float | None = None) -> bytes:
         """A keyed MAC (HMAC-SHA256) that only fetchers can compute: equal inputs show as equal, and nothing else shows.
 
-        The MAC key outlives key rotation: a new one would make every content in the cluster look changed.
+        Args:
+            purpose: What it is for.
+            parts: The inputs.
+            now: Unix seconds, which say which key is in use; the clock's where not given.
         """
-        mac = hmac.new(self.mac_key, purpose.encode(), sha256)
+        key = self.macs.current(time.time() if now is None else now)
+        mac = hmac.new(key, purpose.encode(), sha256)
         for part in parts:
             mac.update(len(part).to_bytes(8, "big"))
             mac.update(part)
@@ -167,6 +173,12 @@ def _keys(document: dict[str, Any], name: str, half: str, build: Callable[[str, 
     if not entries:
         raise ValueError(f"{name} has no key")
     return Keys(tuple(entries))
+
+
+def _macs(written: str | list[dict[str, Any]]) -> Keys[bytes]:
+    if isinstance(written, str):  # one that was never rotated
+        return Keys((("", 0.0, base64.b64decode(written)),))
+    return _keys({"mac": written}, "mac", "key", lambda _, raw: raw)
 
 
 T = TypeVar("T", bound=PublicKeys | FetcherKeys | SyncerKeys)
@@ -236,88 +248,3 @@ def _newest(keys: PublicKeys | FetcherKeys | SyncerKeys) -> float:
 
 def _fingerprint(state: os.stat_result) -> tuple[int, int, int]:
     return state.st_ino, state.st_mtime_ns, state.st_ctime_ns  # the last one changes with chmod, too
-
-
-def create(directory: Path, *, now: float | None = None) -> None:
-    """Make the three files, each key in use at once.
-
-    Raises:
-        KeyFileError: there are keys already; overwriting them would cut off every node.
-    """
-    if any((directory / name).exists() for name in (PUBLIC, FETCHER, SYNCER)):
-        raise KeyFileError(f"{directory} holds keys already: use `keyferry keys rotate`")
-    directory.mkdir(parents=True, exist_ok=True)
-    empty: dict[str, Any] = {"fetcher": [], "signing": [], "syncer": []}
-    private = {"fetcher": [], "signing": [], "mac": _text(secrets.token_bytes(32))}
-    _write(directory, *_with_new_keys(empty, private, {"syncer": []}, time.time() if now is None else now))
-
-
-def rotate(directory: Path, *, now: float | None = None, delay: float = ACTIVATION_DELAY) -> None:
-    """Add a new key to each set and drop all but the last one before it.
-
-    Args:
-        directory: Holds the three files.
-        now: Unix seconds; the clock's where not given.
-        delay: Seconds until the new keys are used; 0 after a compromise.
-
-    Raises:
-        KeyFileError: the files are missing or malformed, or the keys of the last rotation are not in use yet.
-    """
-    now = time.time() if now is None else now
-    try:
-        public, fetcher, syncer = (json.loads((directory / name).read_bytes()) for name in (PUBLIC, FETCHER, SYNCER))
-        wait = max(entry["active_from"] for name in _SETS for entry in public[name]) - now
-        fresh = _with_new_keys(public, fetcher, syncer, now + delay)
-    except (OSError, ValueError, KeyError, TypeError):
-        raise KeyFileError(f"{directory} holds no key set: make one with `keyferry keys create`") from None
-    if wait > 0 and delay > 0:
-        # Of two keys the older is the only one in use: to drop it now would cut off every node.
-        raise KeyFileError(f"the keys of the last rotation are used in {wait:.0f} s: rotate again after that")
-    _write(directory, *fresh)
-
-
-def _with_new_keys(
-    public: dict[str, Any], fetcher: dict[str, Any], syncer: dict[str, Any], active_from: float
-) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-    def add(document: dict[str, Any], name: str, key_id: str, **halves: bytes) -> None:
-        entry = {"id": key_id, "active_from": active_from, **{half: _text(raw) for half, raw in halves.items()}}
-        document[name] = [entry, *document[name]][:_VALID_AT_ONCE]
-
-    for name, private in (("fetcher", fetcher), ("syncer", syncer)):
-        opening = OpeningKey.generate(f"{name}-{secrets.token_hex(4)}")
-        add(public, name, opening.key_id, public=opening.recipient.raw)
-        add(private, name, opening.key_id, seed=opening.seed)
-    signing = SigningKey.generate(f"signing-{secrets.token_hex(4)}")
-    add(public, "signing", signing.key_id, public=signing.key.public_key().public_bytes_raw())
-    add(fetcher, "signing", signing.key_id, seed=signing.key.private_bytes_raw())
-    return public, fetcher, syncer
-
-
-def _write(directory: Path, public: dict[str, Any], fetcher: dict[str, Any], syncer: dict[str, Any]) -> None:
-    # Private halves first: nobody may learn of a public key whose private half could still be lost.
-    for name, document, mode in ((FETCHER, fetcher, 0o600), (SYNCER, syncer, 0o600), (PUBLIC, public, 0o644)):
-        fresh = directory / f".{name}.{secrets.token_hex(4)}"
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-        with os.fdopen(descriptor, "w") as file:
-            json.dump(document, file, indent=1)
-        fresh.replace(directory / name)
-
-
-def manifests(directory: Path, namespace: str) -> dict[str, Any]:
-    """The key files as a Kubernetes List of one ConfigMap and two Secrets, for ``kubectl apply -f -``."""
-
-    def labelled(kind: str, name: str, file: str) -> dict[str, Any]:
-        metadata = {"name": name, "namespace": namespace, "labels": {"app.kubernetes.io/part-of": "keyferry"}}
-        payload = "data" if kind == "ConfigMap" else "stringData"
-        return {"apiVersion": "v1", "kind": kind, "metadata": metadata, payload: {file: (directory / file).read_text()}}
-
-    items = [
-        labelled("Secret", "keyferry-fetcher-keys", FETCHER),
-        labelled("Secret", "keyferry-syncer-keys", SYNCER),
-        labelled("ConfigMap", "keyferry-public-keys", PUBLIC),
-    ]
-    return {"apiVersion": "v1", "kind": "List", "items": items}
-
-
-def _text(raw: bytes) -> str:
-    return base64.b64encode(raw).decode()

@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import urlsplit
 
-from keyferry import identities, keys
+from keyferry import identities, keymaking, keys
 from keyferry.bus.nkeys import Nkey, NkeyError, Role
 from keyferry.bus.permissions import SERVICES
 from keyferry.errors import InternalError, KeyferryError
@@ -62,9 +62,9 @@ def _fresh(namespace: str, nats_hosts: list[str], redis_hosts: list[str]) -> dic
     """New ones of everything, by name: of those that are there already nothing is used."""
     with TemporaryDirectory() as folder:
         key_sets, others = Path(folder) / "keys", Path(folder) / "identities"
-        keys.create(key_sets)
+        keymaking.create(key_sets)
         identities.create(others, nats_hosts=nats_hosts, redis_hosts=redis_hosts)
-        items = [*keys.manifests(key_sets, namespace)["items"], *identities.manifests(others, namespace)["items"]]
+        items = [*keymaking.manifests(key_sets, namespace)["items"], *identities.manifests(others, namespace)["items"]]
         authority = (others / identities.CA).read_text()
     made: dict[str, Json] = {each["metadata"]["name"]: each for each in items}
     for name in _CERTIFIED:

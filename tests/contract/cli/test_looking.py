@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from keyferry import keys
+from keyferry import keymaking
 from keyferry.bus import Bus
 from keyferry.events import RefreshFailed, VolumePublished
 from keyferry.kube import Json, Kube, connect
@@ -143,7 +143,7 @@ async def test_doctor_compares_keys(desk: Desk, tmp_path: Path) -> None:
     await desk.make(CLASSES, "db", **CLASS)
     await desk.make("/api/v1/namespaces", "keys")
     for name in ("ours", "theirs"):
-        keys.create(tmp_path / name)
+        keymaking.create(tmp_path / name)
     public = {"public.json": (tmp_path / "ours" / "public.json").read_text()}
     await desk.make("/api/v1/namespaces/keys/configmaps", "keyferry-public-keys", data=public)
     argv = ("doctor", "--class", "shop/db", "--system-namespace", "keys")
@@ -155,7 +155,7 @@ async def test_doctor_compares_keys(desk: Desk, tmp_path: Path) -> None:
 
 async def test_a_dry_run_without_the_right_to_it(desk: Desk, tmp_path: Path) -> None:
     """Who may not speak as a node is told which rights that takes."""
-    keys.create(tmp_path / "keys")
+    keymaking.create(tmp_path / "keys")
     await desk.make(CLASSES, "db", **CLASS)
     await desk.make("/api/v1/namespaces/shop/serviceaccounts", "web")
     await desk.pod()

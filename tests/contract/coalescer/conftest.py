@@ -21,7 +21,7 @@ from fetcher.coalesce import Coalescer
 from fetcher.kept import Kept
 from fetcher.provider import Answer, Lease, Secret
 from fetcher.shared import Shared
-from keyferry import keys
+from keyferry import keymaking
 from keyferry.keys import FetcherKeys, KeyFile
 from keyferry.store import Store, connect_store
 from keyferry.testing.valkey import Valkey, valkey_server
@@ -122,7 +122,7 @@ def own(tmp_path: Path) -> Iterator[Valkey]:
 @pytest.fixture
 def private(tmp_path: Path) -> KeyFile[FetcherKeys]:
     """The fetchers' keys."""
-    keys.create(tmp_path / "keys")
+    keymaking.create(tmp_path / "keys")
     return KeyFile.fetcher(tmp_path / "keys")
 
 

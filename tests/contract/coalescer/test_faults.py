@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from fetcher import shared
-from keyferry.keys import FetcherKeys, KeyFile
+from keyferry.keys import FetcherKeys, KeyFile, Keys
 from keyferry.testing.valkey import Valkey
 
 from .conftest import KEY, Asking, Backend, Fetcher, NewFetcher, now_ms, password
@@ -176,7 +176,7 @@ async def test_a_box_of_other_keys_is_not_taken(
 ) -> None:
     """Another cluster on the same Redis has its own keys."""
     await three[0].coalescer.get(KEY, 0, asking)
-    object.__setattr__(private.keys, "mac_key", b"another" * 5)
+    object.__setattr__(private.keys, "macs", Keys((("", 0.0, b"another" * 5),)))
 
     assert password(await three[1].coalescer.get(KEY, 0, asking)) == "2"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import pytest
 
@@ -13,7 +14,7 @@ from fetcher.endings import Endings
 from fetcher.kept import Kept
 from fetcher.provider import Answer, Lease, Secret
 from fetcher.settings import Settings
-from keyferry import streams
+from keyferry import keymaking, streams
 from keyferry.bus import Delivery
 from keyferry.changes import EndContent
 from keyferry.errors import AccessDenied, KeyferryError, ProviderUnavailable, RateLimited, VolumeBusy
@@ -367,6 +368,23 @@ async def test_a_content_that_is_being_asked_for_is_left(
     await three[0].store.call("SET", f"keyferry:content:{KEY}:lock", "somebody:1")
     with pytest.raises(VolumeBusy):
         await end(three[0], Revoking(), kept.fetched_at_ms)
+
+
+async def test_the_mac_key_is_rotated(three: list[Fetcher], asking: Asking, backend: Backend, tmp_path: Path) -> None:
+    """What was sealed before is shared and ended as ever; after the next rotation it is not believed any more."""
+    backend.lease = lease(renew_in=100, ends_in=300)
+    await three[0].coalescer.get(KEY, 0, asking)
+    keymaking.rotate(tmp_path / "keys", delay=0.0, mac=True)
+    assert password(await three[1].coalescer.get(KEY, 0, asking)) == "1"
+    provider = Revoking()
+    await end(three[2], provider, now_ms())
+    assert len(provider.revoked) == 1
+
+    keymaking.rotate(tmp_path / "keys", delay=0.0, mac=True)
+    await three[0].coalescer.get(KEY, 0, asking)
+    for _ in range(2):
+        keymaking.rotate(tmp_path / "keys", delay=0.0, mac=True)
+    assert password(await three[1].coalescer.get(KEY, 0, asking)) == "3"
 
 
 async def test_a_content_without_a_lease_is_forgotten(three: list[Fetcher], asking: Asking) -> None:

@@ -15,7 +15,7 @@ from fetcher import app
 from fetcher.admission import Admission
 from fetcher.identity import TokenVerifier
 from fetcher.settings import Settings
-from keyferry import keys
+from keyferry import keymaking
 from keyferry.bus.nkeys import Nkey, Role
 from keyferry.health import Readiness
 from keyferry.testing.kube import KubeAPI
@@ -63,7 +63,7 @@ async def test_a_key_that_the_server_does_not_know(
     server: Nats, api: KubeAPI, cluster: Cluster, callout: Path, tmp_path: Path
 ) -> None:
     """The fetcher is not ready and names the key; with the right one it is, and a node connects, without a restart."""
-    keys.create(tmp_path / "keys")
+    keymaking.create(tmp_path / "keys")
     (callout / "callout.nk").write_text(Nkey.generate(Role.USER).seed)
     told = settings(server, cluster.made, callout)
     told, ready = replace(told, keys_dir=str(tmp_path / "keys"), kubeconfig=str(api.kubeconfig)), Readiness()

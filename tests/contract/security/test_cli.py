@@ -12,7 +12,7 @@ from typing import Any
 import nats.errors
 import pytest
 
-from keyferry import identities, keys
+from keyferry import identities, keymaking
 from keyferry.__main__ import main
 from keyferry.changes import BackendChanged
 from keyferry.kube import Kube
@@ -66,8 +66,10 @@ def users(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valk
 
 async def furnish(kube: Kube, made: Path, folder: Path) -> None:
     """What the chart leaves in a cluster, and a pod that mounts a class."""
-    keys.create(folder)
-    for each in identities.manifests(made, "kube-system")["items"] + keys.manifests(folder, "kube-system")["items"]:
+    keymaking.create(folder)
+    for each in (
+        identities.manifests(made, "kube-system")["items"] + keymaking.manifests(folder, "kube-system")["items"]
+    ):
         await kube.post(f"/api/v1/namespaces/kube-system/{each['kind'].lower()}s", each)
     await kube.post("/api/v1/namespaces", {"metadata": {"name": "shop"}})
     await kube.post("/apis/storage.k8s.io/v1/csidrivers", csi_driver("keyferry", "vault"))

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from keyferry import keys, streams
+from keyferry import keymaking, streams
 from keyferry.bus import Bus, connect
 from keyferry.events import VolumeEvent, VolumePublished, VolumeUnpublished
 from keyferry.handover import SecretsFetched
@@ -218,7 +218,7 @@ def own_nats(tmp_path: Path) -> Iterator[Nats]:
 @pytest.fixture
 async def term(own_nats: Nats, tmp_path: Path) -> AsyncIterator[Term]:
     """A cluster in which no syncer has begun yet."""
-    keys.create(tmp_path / "keys")
+    keymaking.create(tmp_path / "keys")
     await streams.ensure(streams.Settings(nats_url=own_nats.url))
     public = KeyFile.public(tmp_path / "keys")
     async with AsyncExitStack() as exits:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from keyferry import keys
+from keyferry import keymaking, keys
 from keyferry.proto.csi.v1 import csi_pb2 as csi
 from keyferry.testing.kubelet import call
 
@@ -137,7 +137,7 @@ async def every_key(watch: Watch) -> None:
     """A node that knows other fetchers' keys: its request cannot be opened, and it cannot believe the answer."""
     public = watch.stack.keys_dir / keys.PUBLIC
     true = public.read_bytes()
-    keys.create(watch.stack.keys_dir / "others")
+    keymaking.create(watch.stack.keys_dir / "others")
     public.write_bytes((watch.stack.keys_dir / "others" / keys.PUBLIC).read_bytes())
     await watch.attempt(seconds=1.5)
     public.write_bytes(true)

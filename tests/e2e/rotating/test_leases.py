@@ -11,6 +11,7 @@ import pytest
 import redis.asyncio
 from redis.exceptions import AuthenticationError
 
+from keyferry import keymaking
 from keyferry.testing.valkey import PASSWORD, Valkey
 
 if TYPE_CHECKING:
@@ -201,6 +202,23 @@ async def test_all_services_restarted(database: Database) -> None:
     await scene.unmount(*mounted)
     await database.gone()
     assert database.revoked == revoked + 1
+
+
+async def test_the_mac_key_is_rotated(database: Database) -> None:
+    """Stolen keys are replaced: each content has another name, so pods get new credentials, and the old are revoked."""
+    scene = database.scene
+    mounted = await scene.mount_all(each=1)
+    before = users(mounted)
+    await asyncio.to_thread(keymaking.rotate, scene.fleet.stack.keys_dir, delay=0.0, mac=True)
+    async with asyncio.timeout(60):
+        while users(mounted) & before:
+            await lifetimes(database, 0.05, *mounted)
+    await database.until_leases(1)
+
+    assert await database.works(mounted[0])
+    assert len(users(mounted)) == 1
+    await scene.unmount(*mounted)
+    await database.gone()
 
 
 async def test_valkey_flushed(database: Database) -> None:

@@ -25,7 +25,7 @@ from fetcher.provider import ProviderRequest, Secret
 from fetcher.shared import Shared
 from fetcher.stale import LastKnown
 from fetcher.turns import Turns
-from keyferry import keys
+from keyferry import keymaking, keys
 from keyferry.bus import Delivery
 from keyferry.errors import (
     BusUnavailable,
@@ -143,7 +143,7 @@ class Desk:
     serial: int = 0
 
     def __post_init__(self) -> None:
-        keys.create(self.folder)
+        keymaking.create(self.folder)
         self.private: KeyFile[FetcherKeys] = KeyFile.fetcher(self.folder)
         self.public = KeyFile.public(self.folder)
         fakes = cast("Any", self.cluster)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from fetcher.contents import build, content_key
 from fetcher.provider import ProviderRequest, Scope, Secret
-from keyferry import keys
+from keyferry import keymaking
 from keyferry.errors import ContentTooLarge
 from keyferry.keys import FetcherKeys, KeyFile
 from keyferry.resources import Content, File, ObjectVersion, Pod, SecretProviderClass
@@ -33,7 +33,7 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> FetcherKeys:
 
 
 def generated(folder: Path) -> FetcherKeys:
-    keys.create(folder)
+    keymaking.create(folder)
     return KeyFile.fetcher(folder).keys
 
 

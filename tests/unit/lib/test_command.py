@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from keyferry.__main__ import main
+from keyferry.keys import KeyFile
 
 
 def test_create_shows_what_it_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -45,6 +46,15 @@ def test_rotate_now_does_not_wait(tmp_path: Path, capsys: pytest.CaptureFixture[
 
     assert statuses == [0, 1, 0]
     assert "rotate again after that" in capsys.readouterr().err
+
+
+def test_rotate_makes_a_new_mac_key_if_told(tmp_path: Path) -> None:
+    """For keys that may be stolen; otherwise it stays."""
+    main(["keys", "create", "--dir", str(tmp_path)])
+    kept = [main(["keys", "rotate", "--dir", str(tmp_path), "--now", *extra]) for extra in ([], ["--mac"])]
+
+    assert kept == [0, 0]
+    assert len(KeyFile.fetcher(tmp_path).keys.macs.entries) == 2
 
 
 @pytest.mark.parametrize("action", ["rotate", "show", "manifests"])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from keyferry import keys
+from keyferry import keymaking
 from keyferry.errors import UntrustedMessage
 from keyferry.handover import SecretsFetched
 from keyferry.keys import KeyFile, Keys
@@ -19,7 +19,7 @@ SYNCER = OpeningKey.generate("syncer-1")
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    keys.create(tmp_path)
+    keymaking.create(tmp_path)
     return tmp_path
 
 

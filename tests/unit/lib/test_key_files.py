@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keyferry import keys
+from keyferry import keymaking, keys
 from keyferry.keys import KeyFile, KeyFileError
 from keyferry.sealing import Binding
 
@@ -18,7 +18,7 @@ BINDING = Binding("ask", "r-1", "node-1", "csi-1")
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A folder with keys that are in use since second 0."""
-    keys.create(tmp_path / "keys", now=0.0)
+    keymaking.create(tmp_path / "keys", now=0.0)
     return tmp_path / "keys"
 
 
@@ -66,7 +66,7 @@ def test_what_is_no_key_file_is_refused(tmp_path: Path, content: str) -> None:
 def test_garbage_in_a_key_is_refused(tmp_path_factory: pytest.TempPathFactory, raw: bytes) -> None:
     """No bytes in the place of a seed make the reader raise anything but KeyFileError."""
     folder = tmp_path_factory.mktemp("keys")
-    keys.create(folder)
+    keymaking.create(folder)
     changed = json.loads((folder / keys.FETCHER).read_text())
     changed["fetcher"][0]["seed"] = base64.b64encode(raw[:95]).decode()
     (folder / keys.FETCHER).write_text(json.dumps(changed))
@@ -79,7 +79,7 @@ def test_a_changed_file_is_read_again(folder: Path) -> None:
     """Rotation needs no restart."""
     file = KeyFile.public(folder)
     before = file.keys
-    keys.rotate(folder)
+    keymaking.rotate(folder)
 
     assert len(before.fetcher.entries) == 1
     assert len(file.keys.fetcher.entries) == 2
@@ -94,7 +94,7 @@ def test_an_unchanged_file_is_read_once(folder: Path) -> None:
 
 def test_a_swapped_link_is_noticed(folder: Path, tmp_path: Path) -> None:
     """Kubelet changes a mounted ConfigMap by pointing a link to another folder, where times may be equal."""
-    keys.create(tmp_path / "next", now=0.0)
+    keymaking.create(tmp_path / "next", now=0.0)
     for either in (folder, tmp_path / "next"):
         os.utime(either / keys.PUBLIC, ns=(0, 0))
     link = tmp_path / "mounted"
@@ -135,7 +135,7 @@ def test_a_file_that_goes_away_leaves_the_keys_as_they_were(folder: Path) -> Non
 def test_a_mode_that_is_put_right_is_noticed(folder: Path) -> None:
     """A mode changes no content and no modification time; the file is read again all the same."""
     file = KeyFile.fetcher(folder)
-    keys.rotate(folder)
+    keymaking.rotate(folder)
     (folder / keys.FETCHER).chmod(0o604)
     assert len(file.keys.opening.entries) == 1
     (folder / keys.FETCHER).chmod(0o600)

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from keyferry import keys
+from keyferry import keymaking
 from keyferry.errors import AccessDenied, UntrustedMessage
 from keyferry.keys import FetcherKeys, KeyFile
 from keyferry.messages import Ask, FetchRequest, failed_reply, fetched_reply
@@ -48,7 +48,7 @@ def content(request: FetchRequest, ask: Ask, private: FetcherKeys) -> bytes:
 
 @pytest.fixture
 def asking(tmp_path: Path) -> Callable[[Reply], tuple[Asking, Bus]]:
-    keys.create(tmp_path)
+    keymaking.create(tmp_path)
 
     def make(reply: Reply) -> tuple[Asking, Bus]:
         bus = Bus(KeyFile.fetcher(tmp_path).keys, reply)

@@ -18,7 +18,7 @@ from fetcher.budgets import Grant, Spending
 from fetcher.kept import Kept
 from fetcher.leases import Round, Source, produce
 from fetcher.provider import Lease
-from keyferry import keys
+from keyferry import keymaking, keys
 from keyferry.errors import AccessDenied, KeyferryError, RateLimited
 from keyferry.health import health
 from keyferry.keys import KeyFile
@@ -47,11 +47,11 @@ def newest(file: str) -> float | None:
 
 def test_newest_keys(tmp_path: Path) -> None:
     """All files of one rotation show one time, as soon as they are scraped; a process that lags shows another."""
-    keys.create(tmp_path, now=1000.0)
+    keymaking.create(tmp_path, now=1000.0)
     held = [KeyFile.public(tmp_path), KeyFile.fetcher(tmp_path), KeyFile.syncer(tmp_path)]
     assert [newest(name) for name in (keys.PUBLIC, keys.FETCHER, keys.SYNCER)] == [1000.0] * 3
     stays = (tmp_path / keys.PUBLIC).read_text()
-    keys.rotate(tmp_path, now=2000.0, delay=600.0)
+    keymaking.rotate(tmp_path, now=2000.0, delay=600.0)
     (tmp_path / keys.PUBLIC).write_text(stays)
 
     assert [newest(name) for name in (keys.PUBLIC, keys.FETCHER, keys.SYNCER)] == [1000.0, 2600.0, 2600.0]
@@ -60,7 +60,7 @@ def test_newest_keys(tmp_path: Path) -> None:
 
 def test_keys_that_cannot_be_read(tmp_path: Path) -> None:
     """A file that was broken fails no scrape, and the time is that of the keys which stay in use."""
-    keys.create(tmp_path, now=1000.0)
+    keymaking.create(tmp_path, now=1000.0)
     held = KeyFile.public(tmp_path)
     (tmp_path / keys.PUBLIC).write_text(json.dumps({"fetcher": []}))
 

@@ -140,5 +140,8 @@ def _keys(parser: argparse.ArgumentParser) -> None:
         _printing(action)
         if name == "rotate":
             action.add_argument("--now", action="store_true", help="use the new keys at once, after a compromise")
+            action.add_argument(
+                "--mac", action="store_true", help="make the MAC key new as well: every content looks changed, once"
+            )
         if name == "manifests":
             action.add_argument("--namespace", default="kube-system", help="where the services run (kube-system)")

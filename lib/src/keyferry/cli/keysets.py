@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from keyferry import keys
+from keyferry import keymaking, keys
 
 
 async def run(asked: argparse.Namespace) -> int:
@@ -19,11 +19,11 @@ async def run(asked: argparse.Namespace) -> int:
         KeyFileError, OSError: it cannot be done.
     """
     if asked.action == "create":
-        keys.create(asked.dir)
+        keymaking.create(asked.dir)
     elif asked.action == "rotate":
-        keys.rotate(asked.dir, delay=0.0 if asked.now else keys.ACTIVATION_DELAY)
+        keymaking.rotate(asked.dir, delay=0.0 if asked.now else keymaking.ACTIVATION_DELAY, mac=asked.mac)
     if asked.action == "manifests":
-        sys.stdout.write(json.dumps(keys.manifests(asked.dir, asked.namespace), indent=1) + "\n")
+        sys.stdout.write(json.dumps(keymaking.manifests(asked.dir, asked.namespace), indent=1) + "\n")
         return 0
     rows = _rows(asked.dir)
     sys.stdout.write(json.dumps({"keys": rows}, indent=1) + "\n" if asked.json else _table(rows))

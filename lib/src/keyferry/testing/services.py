@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from keyferry import keys, streams
+from keyferry import keymaking, keys, streams
 from keyferry.testing.ports import free_port
 from keyferry.testing.processes import Server, answers, logged, server
 
@@ -46,7 +46,7 @@ def prepare(nats_url: str, keys_dir: Path) -> None:
     """Make what the services expect to find: the streams, and key sets if there are none."""
     asyncio.run(streams.ensure(streams.Settings(nats_url=nats_url)))
     if not (keys_dir / keys.PUBLIC).exists():
-        keys.create(keys_dir)
+        keymaking.create(keys_dir)
 
 
 @contextmanager

@@ -1,13 +1,15 @@
 """Seals what fetchers keep in Redis under keys that only fetchers hold; Redis and whoever reads it see nothing of it.
 
 AES-256-GCM, with a key of its own for each purpose and content key, derived by HKDF (RFC 5869) from the fetchers' MAC
-key. So no key seals enough messages for random nonces to repeat (NIST SP 800-38D, section 8.3), and a box that is put
-in another's place does not open.
+key; while that is rotated, boxes of both open. So no key seals enough messages for random nonces to repeat
+(NIST SP 800-38D, section 8.3), and a box that is put in another's place does not open.
 """
 
 from __future__ import annotations
 
 import os
+import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -34,7 +36,9 @@ class Boxes:
         """A box for one purpose and content."""
         name = _name(purpose, content_key)
         nonce = os.urandom(_NONCE)
-        return _VERSION + nonce + _cipher(self.keys.keys.mac_key, name).encrypt(nonce, plaintext, name)
+        return (
+            _VERSION + nonce + _cipher(self.keys.keys.macs.current(time.time()), name).encrypt(nonce, plaintext, name)
+        )
 
     def open(self, box: bytes, *, purpose: str, content_key: str) -> bytes:
         """What was sealed.
@@ -43,14 +47,12 @@ class Boxes:
             UntrustedMessage: altered, made by other keys, or for another purpose or content.
         """
         name = _name(purpose, content_key)
-        try:
-            if box[:1] != _VERSION:
-                raise ValueError
-            return _cipher(self.keys.keys.mac_key, name).decrypt(box[1 : 1 + _NONCE], box[1 + _NONCE :], name)
-        except (InvalidTag, ValueError):
-            raise UntrustedMessage(
-                f"a {purpose} of {len(box)} bytes in Redis does not open: it was altered, or sealed by other keys"
-            ) from None
+        for _, _, key in self.keys.keys.macs.entries if box[:1] == _VERSION else ():
+            with suppress(InvalidTag, ValueError):
+                return _cipher(key, name).decrypt(box[1 : 1 + _NONCE], box[1 + _NONCE :], name)
+        raise UntrustedMessage(
+            f"a {purpose} of {len(box)} bytes in Redis does not open: it was altered, or sealed by other keys"
+        )
 
 
 def _name(purpose: str, content_key: str) -> bytes:

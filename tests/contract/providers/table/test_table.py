@@ -11,7 +11,7 @@ import pytest
 from fetcher import contents
 from fetcher.provider import Answer, Provider, Secret
 from fetcher.providers import TABLE
-from keyferry import keys
+from keyferry import keymaking
 from keyferry.errors import (
     AccessDenied,
     ContentTooLarge,
@@ -226,7 +226,7 @@ async def test_an_empty_class_is_refused_before_any_call(backend: Backend, provi
 @pytest.fixture
 def own(tmp_path: Path) -> FetcherKeys:
     """Keys of a cluster."""
-    keys.create(tmp_path / "keys")
+    keymaking.create(tmp_path / "keys")
     return KeyFile.fetcher(tmp_path / "keys").keys
 
 
