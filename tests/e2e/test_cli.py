@@ -20,7 +20,7 @@ import pytest
 
 from keyferry.bus import Bus, connect
 from keyferry.changes import RefreshRequested
-from keyferry.cli.words import Told, last_word
+from keyferry.explain.words import Told, last_word
 from keyferry.kube import Json
 from keyferry.subjects import change_subject
 from keyferry.testing import services

@@ -6,8 +6,8 @@ from typing import Any
 
 from keyferry.cli.cluster import ClassSeen, PodSeen, PodVolume
 from keyferry.cli.schedule import Member, Scheduled
-from keyferry.cli.words import Told
 from keyferry.events import RefreshFailed, VolumePublished
+from keyferry.explain.words import Told
 from keyferry.resources import ObjectVersion, Pod
 
 NOW = 1_800_000_000_000

@@ -15,7 +15,7 @@ from keyferry.cli.jetstream import ConsumerState, JetStream
 from keyferry.cli.lacking import Lacking
 from keyferry.cli.output import Cell, Grid, Output, span
 from keyferry.cli.reach import Reach
-from keyferry.cli.words import FAILING, STALE, Told, read_words
+from keyferry.explain.words import FAILING, STALE, Told, read_words
 from keyferry.store import Store
 
 _PAUSES = re.compile(r"keyferry:backend:(\w+):pause")

@@ -12,7 +12,7 @@ from keyferry.cli.clock import iso, seconds_until
 from keyferry.cli.output import Cell, Grid, Output, span
 from keyferry.cli.reach import Reach
 from keyferry.cli.schedule import Scheduled, is_built, read_contents
-from keyferry.cli.words import FAILING, STALE, Told, read_words
+from keyferry.explain.words import FAILING, STALE, Told, read_words
 
 _LATE = -10.0  # seconds; what is due for less is being worked on
 

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from keyferry.bus import Bus
 from keyferry.cli.cluster import PodSeen, PodVolume, seen
 from keyferry.cli.findings import Finding, ok, unknown, wrong
-from keyferry.cli.fixes import fix, step
 from keyferry.cli.output import size
 from keyferry.cli.reach import Reach
 from keyferry.errors import AccessDenied, KeyferryError, RequestExpired
+from keyferry.explain.fixes import fix, step
 from keyferry.keys import PublicKeys
 from keyferry.kube import Kube, object_path
 from keyferry.messages import REPLY, Ask, FetchRequest, SignedReply

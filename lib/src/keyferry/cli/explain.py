@@ -15,8 +15,8 @@ from keyferry.cli.lacking import Lacking
 from keyferry.cli.output import Output
 from keyferry.cli.reach import Reach
 from keyferry.cli.schedule import content_of, is_built, read_content
-from keyferry.cli.words import last_word
 from keyferry.errors import AccessDenied, KeyferryError
+from keyferry.explain.words import last_word
 from keyferry.kube import Kube
 from keyferry.store import Store
 

@@ -14,8 +14,8 @@ from keyferry.cli.lacking import Lacking
 from keyferry.cli.output import span
 from keyferry.cli.reach import Reach
 from keyferry.cli.schedule import is_built, overdue
-from keyferry.cli.words import read_words
 from keyferry.errors import KeyferryError, UntrustedMessage
+from keyferry.explain.words import read_words
 from keyferry.keys import PUBLIC, KeyFile, KeyFileError, PublicKeys
 from keyferry.kube import Kube, object_path
 from keyferry.messages import SignedReply, parse

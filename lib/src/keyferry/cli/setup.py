@@ -16,8 +16,8 @@ from keyferry.cli.cluster import (
     read_registered,
 )
 from keyferry.cli.findings import OK, Finding, ok, unknown, warning, wrong
-from keyferry.cli.fixes import FIXES
 from keyferry.errors import KeyferryError
+from keyferry.explain.fixes import FIXES
 from keyferry.kube import Json, Kube
 from keyferry.resources import DRIVER_NAME, TOKEN_AUDIENCE
 

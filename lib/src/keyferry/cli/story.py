@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from keyferry.cli.cluster import ClassSeen, EventSeen, PodSeen, PodVolume
 from keyferry.cli.findings import WRONG, Finding, ok, unknown, warning, wrong
-from keyferry.cli.fixes import FIXES, fix, mount_fix, step
 from keyferry.cli.needs import misshapen
 from keyferry.cli.output import span
 from keyferry.cli.schedule import Member, Scheduled
-from keyferry.cli.words import Told
 from keyferry.events import VolumeUnpublished
+from keyferry.explain.fixes import FIXES, fix, mount_fix, step
+from keyferry.explain.words import Told
 
 _LATE_MS = 30_000  # a content that is due for longer is worked on by nobody
 _GRACE_MS = 60_000  # beyond two intervals, until a volume that nothing was said of is called old

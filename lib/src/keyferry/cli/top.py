@@ -22,8 +22,8 @@ from keyferry.cli.lacking import Lacking
 from keyferry.cli.output import Cell, Grid, Output, clean, rendered, span
 from keyferry.cli.reach import Reach
 from keyferry.cli.schedule import overdue
-from keyferry.cli.words import FAILING, OK, STALE, Told, Words, read_words
 from keyferry.errors import KeyferryError
+from keyferry.explain.words import FAILING, OK, STALE, Told, Words, read_words
 from keyferry.store import Store
 
 _RECENT = 10

@@ -11,7 +11,7 @@ from typing import Any
 from keyferry.cli.clock import iso
 from keyferry.cli.output import Cell, Grid, Output, span
 from keyferry.cli.reach import Reach
-from keyferry.cli.words import FAILING, OK, Told, Words, read_words
+from keyferry.explain.words import FAILING, OK, Told, Words, read_words
 
 STYLES = {OK: "green", FAILING: "red", "stale": "yellow"}
 

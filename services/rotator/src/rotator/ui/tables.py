@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from keyferry.cli.fixes import fix
+from keyferry.explain.fixes import fix
 from rotator.ui.lag import behind_since
 from rotator.ui.query import PAGE, Query
 from rotator.ui.scheduled import Scheduled

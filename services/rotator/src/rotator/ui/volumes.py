@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from keyferry.bus import Stored
-from keyferry.cli.words import Told, told
+from keyferry.explain.words import Told, told
 from rotator.words import volume_name
 
 TEXT, MESSAGE, OBJECTS = 253, 1000, 20
