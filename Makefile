@@ -74,7 +74,7 @@ docs: .venv/synced ## Write the reference from the code and build the documentat
 	@echo "open site/index.html"
 
 clean: ## Remove what the commands above made
-	rm -rf .venv .tools .demo .bench .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf .venv .tools .demo .bench site .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 
 .venv/synced: $(UV) pyproject.toml uv.lock $(wildcard lib/pyproject.toml services/*/pyproject.toml)
 	$(UV) sync --frozen --quiet --python $(PYTHON)
