@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,8 +31,9 @@ from keyferry.keys import KeyFile, PublicKeys
 from keyferry.kube import connect
 from keyferry.messages import REPLY, Ask, FetchRequest, SignedReply
 from keyferry.proto.csi.v1 import csi_pb2
+from keyferry.resources import Content
 from keyferry.sealing import OpeningKey
-from keyferry.subjects import inbox_prefix, mount_subject
+from keyferry.subjects import inbox_prefix, mount_subject, refresh_subject
 from keyferry.testing.valkey import valkey_server
 from measure import Costs, percentile, table
 from node_driver.volume import parse_publish
@@ -85,14 +86,26 @@ class Asking:
         for node in map(node_name, range(_NODES)):
             await self._client.subscribe(f"{inbox_prefix(node)}.*", cb=self._take)
 
-    def seal(self, like: csi_pb2.NodePublishVolumeRequest, node: str, class_name: str) -> FetchRequest:
-        """What a node would ask for this mount."""
+    def seal(
+        self, like: csi_pb2.NodePublishVolumeRequest, node: str, class_name: str, known_digest: bytes = b""
+    ) -> FetchRequest:
+        """What a node would ask for this mount, or for a refresh of what it has."""
         volume, credentials = parse_publish(like)
-        ask = Ask(volume.pod, class_name, self._own_key.recipient, volume.attributes, tokens=credentials.tokens)
+        ask = Ask(
+            volume.pod,
+            class_name,
+            self._own_key.recipient,
+            volume.attributes,
+            tokens=credentials.tokens,
+            known_digest=known_digest,
+            not_before_ms=1 if known_digest else 0,
+        )
         to = self._keys.fetcher.current(time.time())
         return FetchRequest.seal(ask, to=to, request_id=uuid.uuid4().hex, node=node, volume_id=volume.volume_id)
 
-    async def ask_all(self, requests: Sequence[FetchRequest]) -> list[tuple[float, bytes]]:
+    async def ask_all(
+        self, requests: Sequence[FetchRequest], where: Callable[[str], str] = mount_subject
+    ) -> list[tuple[float, bytes]]:
         """Milliseconds that each took, and the reply."""
         limit = asyncio.Semaphore(_IN_FLIGHT)
 
@@ -104,21 +117,22 @@ class Asking:
                     "Nats-Msg-Id": request.request_id,
                     "Keyferry-Deadline": str(int((time.time() + _SECONDS) * 1000)),
                 }
-                await self._client.publish(mount_subject(request.node), request.to_bytes(), headers=headers)
+                await self._client.publish(where(request.node), request.to_bytes(), headers=headers)
                 async with asyncio.timeout(_SECONDS):
                     payload = await reply
                 return (time.perf_counter() - start) * 1000, payload
 
         return await asyncio.gather(*(ask(request) for request in requests))
 
-    def good(self, request: FetchRequest, payload: bytes) -> bool:
-        """Whether a reply is a fetcher's, to this request, and brings all files."""
+    def content(self, request: FetchRequest, payload: bytes) -> Content | None:
+        """What a reply brings, if it is a fetcher's, to this request, and with all files or none."""
         try:
             signed = SignedReply.from_bytes(payload)
             self._keys.verify(signed.key_id, REPLY, signed.body, signed.signature)
-            return len(signed.content(request, self._own_key).files or ()) == FILES
+            content = signed.content(request, self._own_key)
         except KeyferryError:
-            return False
+            return None
+        return content if content.files is None or len(content.files) == FILES else None
 
     async def _take(self, message: Msg) -> None:
         reply = self._waiting.pop(message.subject.rpartition(".")[2], None)
@@ -131,15 +145,18 @@ def node_name(number: int) -> str:
     return f"simulated-{number % _NODES}"
 
 
-async def row(asking: Asking, base: Ground, services: Services, title: str, requests: Sequence[FetchRequest]) -> Row:
-    """Ask for all, count and look into the replies."""
+async def row(
+    asking: Asking, base: Ground, services: Services, title: str, requests: Sequence[FetchRequest], *, new: bool = True
+) -> Row:
+    """Ask for all, count and look into the replies; without anything new these are refreshes, which bring no files."""
     base.reset_backend()
     pids = {"fetcher": services.fetcher.process.pid, "nats": base.nats.pid, "client": os.getpid()}
     costs = Costs.start(pids)
     start = time.perf_counter()
-    replies = await asking.ask_all(requests)
+    replies = await asking.ask_all(requests, mount_subject if new else refresh_subject)
     seconds, cpu = time.perf_counter() - start, costs.each(len(requests))
-    failed = sum(not asking.good(request, payload) for request, (_, payload) in zip(requests, replies, strict=True))
+    found = [asking.content(request, payload) for request, (_, payload) in zip(requests, replies, strict=True)]
+    failed = sum(content is None or (content.files is not None) != new for content in found)
     reads = base.backend_counts().get("reads", 0)
     return Row(title, seconds, [took for took, _ in replies], failed, cpu, reads)
 
@@ -167,9 +184,15 @@ async def measure(base: Ground, count: int, redis_url: str) -> None:
             with base.services(traced=traced, redis_url=redis_url) as services:
                 shared = [asking.seal(like, node, SHARED) for _ in range(3) for node, like in likes]
                 own = [asking.seal(like, node, name) for (node, like), name in zip(likes, classes, strict=True)]
-                await row(asking, base, services, "warm-up", [asking.seal(like, node, SHARED) for node, like in likes])
+                warm = [asking.seal(like, node, SHARED) for node, like in likes]
+                await row(asking, base, services, "warm-up", warm[1:])
+                ((_, first),) = await asking.ask_all(warm[:1])
+                content = asking.content(warm[0], first)
+                digest = content.digest if content else b""
                 rows.append(await row(asking, base, services, f"shared content, {word}", shared))
                 rows.append(await row(asking, base, services, f"distinct contents, {word}", own))
+                known = [asking.seal(like, node, SHARED, digest) for _ in range(3) for node, like in likes]
+                rows.append(await row(asking, base, services, f"refreshes, {word}", known, new=False))
         await client.close()
     title = f"Replies of one fetcher, {_IN_FLIGHT} requests at once; CPU ms a reply"
     print(table(title, _HEADER, [each.cells() for each in rows]))

@@ -14,13 +14,14 @@ from typing import Any
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fetcher import identity
 from fetcher.identity import TokenVerifier, check_bearer
-from fetcher.issuer import parsed
+from fetcher.issuer import IssuerKey, parsed
+from fetcher.proven import Proven
 from keyferry.errors import AccessDenied, IdentityRefused, KubernetesUnavailable
 from keyferry.kube import Json, Kube, connect
 from keyferry.resources import SYNCER_NODE, Pod
@@ -34,6 +35,13 @@ NOBODY: Any = None
 def part(raw: bytes) -> str:
     """One of the three parts of a token."""
     return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+
+def copy_of(key: ec.EllipticCurvePublicKey) -> ec.EllipticCurvePublicKey:
+    """The same key, as it is when it is read once more."""
+    read = load_der_public_key(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
+    assert isinstance(read, ec.EllipticCurvePublicKey)
+    return read
 
 
 def json_part(content: Json) -> str:
@@ -339,6 +347,42 @@ async def test_invented_key_ids_are_no_load_on_the_api(cluster: Cluster) -> None
     cluster.clock.now += 2.1
     await cluster.refusal(tokens[0], pod)
     assert cluster.api.faults.requests[f"GET {KEYS}"] == 2
+
+
+async def test_a_token_that_was_proof_is_looked_at_all_the_same(cluster: Cluster) -> None:
+    """Its signature is not verified again; it still proves its own pod alone, on its node, until it expires."""
+    pod, other = await cluster.run_pod(), await cluster.run_pod("web-1")
+    token = await cluster.token(pod)
+    for _ in range(2):
+        await cluster.verifier.verify(token, pod=pod, node="node-1")
+
+    assert "pod/name" in await cluster.refusal(token, other)
+    assert "node/name" in await cluster.refusal(token, pod, node="node-2")
+    head, claims, signature = token.split(".")
+    assert "signature" in await cluster.refusal(f"{head}.{claims}.{signature[:-8]}AAAAAAAA", pod)
+    cluster.clock.now += 700
+    assert "expired" in await cluster.refusal(token, pod)
+
+
+def test_what_is_proven_is_proven_with_its_key() -> None:
+    """A key that took the place of another under its id proves nothing of what that one signed."""
+    public, other = (ec.generate_private_key(ec.SECP256R1()).public_key() for _ in range(2))
+    first, read_again, second = (IssuerKey(each, ("ES256",)) for each in (public, copy_of(public), other))
+    proven = Proven()
+    proven.add("a.b.c", first, b"{}")
+    assert [proven.payload("a.b.c", key) for key in (first, read_again, second)] == [b"{}", b"{}", None]
+    assert proven.payload("a.b.d", first) is None
+
+
+def test_only_so_much_is_remembered() -> None:
+    """What was shown least lately is forgotten first."""
+    key = IssuerKey(ec.generate_private_key(ec.SECP256R1()).public_key(), ("ES256",))
+    proven = Proven(most=2)
+    for token in ("a", "b"):
+        proven.add(token, key, token.encode())
+    proven.payload("a", key)
+    proven.add("c", key, b"c")
+    assert [proven.payload(token, key) for token in ("a", "b", "c")] == [b"a", None, b"c"]
 
 
 async def test_an_api_server_that_is_away_refuses_nobody(cluster: Cluster) -> None:

@@ -13,6 +13,7 @@ import jwt
 
 from fetcher.bearer import at, header, part, quoted, shape, time_of
 from fetcher.issuer import IssuerKey, IssuerKeys
+from fetcher.proven import Proven
 from keyferry.errors import IdentityRefused
 from keyferry.kube import Flights, Json, Kube, object_path
 from keyferry.resources import SYNCER_NODE, TOKEN_AUDIENCE, Pod
@@ -69,6 +70,7 @@ class TokenVerifier:
         self._now = now
         self._keys = IssuerKeys(kube, clock=clock)
         self._signatures = jwt.PyJWS()
+        self._proven = Proven()
         self._nodes: dict[str, str] = {}
         self._flights: Flights[str, str] = Flights()
 
@@ -155,9 +157,13 @@ class TokenVerifier:
 
     def _opened(self, token: str, key: IssuerKey, about: str) -> Json:
         try:
-            # The algorithms are the key's, never the token's own choice.
-            signed = self._signatures.decode_complete(token, key.public, algorithms=key.algorithms)
-            claims = json.loads(signed["payload"])
+            payload = self._proven.payload(token, key)
+            if payload is None:
+                # The algorithms are the key's, never the token's own choice.
+                signed = self._signatures.decode_complete(token, key.public, algorithms=key.algorithms)
+                payload = bytes(signed["payload"])
+                self._proven.add(token, key, payload)
+            claims = json.loads(payload)
         except (jwt.PyJWTError, ValueError, RecursionError) as error:
             raise IdentityRefused(
                 f"the signature of the service account token does not hold: {type(error).__name__} ({about})"
