@@ -30,7 +30,8 @@ def test_top_draws_again_until_it_is_interrupted(site: Site) -> None:
     """It takes the whole screen, fills it anew, and gives the screen back at Ctrl-C."""
     ours, its = pty.openpty()
     env = os.environ | {"KEYFERRY_NATS_URL": site.url("cli"), "KEYFERRY_REDIS_URL": site.store_url, "TERM": "xterm"}
-    argv = [sys.executable, "-m", "keyferry", "top", "--interval", "0.1"]
+    # Where tests run in the background of a shell, Ctrl-C is ignored, and that is inherited.
+    argv = ["env", "--default-signal=INT", sys.executable, "-m", "keyferry", "top", "--interval", "0.1"]
     with subprocess.Popen(argv, stdin=its, stdout=its, stderr=its, env=env) as process:
         os.close(its)
         drawn = read_until(ours, b"fetch-mount", times=3)
