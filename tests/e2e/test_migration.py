@@ -11,7 +11,9 @@ import grpc.aio
 import pytest
 
 from keyferry.kube import Json
-from keyferry.testing.world import World
+from keyferry.proto.csi.v1 import csi_pb2 as csi
+from keyferry.testing.kubelet import call
+from keyferry.testing.world import NOT_FINAL, World
 from node_driver import mounts
 
 pytestmark = pytest.mark.root
@@ -53,14 +55,42 @@ async def test_a_volume_is_taken_over(world: World, container: Path) -> None:
 
 
 async def test_a_volume_that_cannot_be_fetched_stays(world: World) -> None:
-    """A republish that fails leaves the files of today's driver where they are."""
+    """A republish that fails leaves the files of today's driver where they are, and has kubelet try again."""
     pod = await world.pod("no-such-class")
     target = left_behind(world, pod)
 
-    with pytest.raises(grpc.aio.AioRpcError, match="no-such-class"):
-        await world.kubelet.publish(pod, "no-such-class")
-    assert (target / "password").read_text() == "as today's driver left it"
+    for _ in range(2):
+        with pytest.raises(grpc.aio.AioRpcError, match="no-such-class") as refused:
+            await world.kubelet.publish(pod, "no-such-class")
+        # A final error would have kubelets with kubernetes#121271 forget the volume.
+        assert refused.value.code().name in NOT_FINAL
+        assert (target / "password").read_text() == "as today's driver left it"
     await world.kubelet.unpublish(pod)
+    assert not target.exists()
+
+
+async def test_a_request_that_cannot_be_understood_is_no_end_either(world: World) -> None:
+    """Today's driver may have mounted what Keyferry refuses at once."""
+    pod = await world.pod()
+    target = left_behind(world, pod)
+    request = await world.kubelet.request(pod, "secrets")
+    del request.volume_context["secretProviderClass"]
+
+    with pytest.raises(grpc.aio.AioRpcError, match="secretProviderClass is not set") as refused:
+        await call(world.node.endpoint, "NodePublishVolume", request, csi.NodePublishVolumeResponse)
+    assert refused.value.code().name in NOT_FINAL
+    await world.kubelet.unpublish(pod)
+    assert not target.exists()
+
+
+async def test_a_first_publish_that_fails_for_good_is_final(world: World) -> None:
+    """Nothing is mounted: kubelet need not unmount it, and csi's codes are what they are."""
+    pod = await world.pod("no-such-class")
+
+    with pytest.raises(grpc.aio.AioRpcError, match="no-such-class") as refused:
+        await world.kubelet.publish(pod, "no-such-class")
+    assert refused.value.code() is grpc.StatusCode.NOT_FOUND
+    assert world.left(pod) == []
 
 
 async def test_a_volume_that_was_never_taken_over_goes(world: World) -> None:

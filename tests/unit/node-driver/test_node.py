@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 from prometheus_client import REGISTRY
 
-from keyferry.errors import AccessDenied, FailedToMount, InvalidArgument, KeyferryError
+from keyferry.errors import AccessDenied, FailedToMount, InvalidArgument, KeyferryError, RateLimited, VolumeBusy
 from keyferry.proto.csi.v1 import csi_pb2 as csi
 from keyferry.resources import Pod
 from node_driver.node import Node
@@ -27,6 +27,7 @@ class Publisher:
     failure: KeyferryError | None = None
     published: list[tuple[Volume, Credentials, float]] = field(default_factory=list)
     unpublished: list[tuple[str, str]] = field(default_factory=list)
+    left: tuple[str, str] = ("", "")
 
     async def publish(self, volume: Volume, credentials: Credentials, deadline: float) -> Published:
         """See `node_driver.publish.Publisher`."""
@@ -40,6 +41,10 @@ class Publisher:
         self.unpublished.append((volume_id, target_path))
         if self.failure:
             raise self.failure
+
+    def meets_anothers(self, volume_id: str, target_path: str) -> bool:
+        """See `node_driver.publish.Publisher`."""
+        return self.left == (volume_id, target_path)
 
 
 @pytest.fixture
@@ -112,6 +117,25 @@ async def test_publish_that_fails(node: Node, publisher: Publisher, caplog: pyte
     assert raised.value is publisher.failure
     assert counted("node_publish_error_total", provider="vault", error_type="AccessDenied") == before + 1
     assert "publish failed: no policy" in caplog.text
+
+
+FAILURES = [AccessDenied("no policy"), InvalidArgument("no class"), VolumeBusy("under way"), RateLimited("slower")]
+
+
+@pytest.mark.parametrize("failure", FAILURES, ids=lambda failure: failure.reason)
+async def test_what_is_mounted_by_another_driver_never_fails_for_good(
+    node: Node, publisher: Publisher, failure: KeyferryError
+) -> None:
+    """The words stay; the code says that it may be mounted, and is the failure's own where it says so already."""
+    publisher.failure, publisher.left, before = failure, ("csi-1", "/pods/u/mount"), failure.code
+    with pytest.raises(KeyferryError) as raised:
+        await node.NodePublishVolume(publish_request(), 1_000.0)
+
+    assert raised.value is failure
+    assert raised.value.code == {"PERMISSION_DENIED": "UNAVAILABLE", "INVALID_ARGUMENT": "UNAVAILABLE"}.get(
+        before, before
+    )
+    assert type(failure).code == before
 
 
 async def test_bad_request(node: Node, publisher: Publisher, caplog: pytest.LogCaptureFixture) -> None:

@@ -14,6 +14,7 @@ from node_driver.volume import parse_publish, parse_unpublish
 log = logging.getLogger(__name__)
 
 _OS = "linux"
+_NOT_FINAL = {"CANCELLED", "DEADLINE_EXCEEDED", "UNAVAILABLE", "RESOURCE_EXHAUSTED", "ABORTED"}
 
 # Upstream's names, which dashboards know (its pkg/secrets-store/stats_reporter.go).
 PUBLISHED = Counter("node_publish_total", "Publish calls answered OK.", ["provider", "os_type"])
@@ -50,6 +51,10 @@ class Node:
         except KeyferryError as error:
             PUBLISH_ERRORS.labels(error.provider, error.reason, _OS).inc()
             log.warning("publish failed: %s", error.message, extra={"volume_id": request.volume_id})
+            if error.code not in _NOT_FINAL and self._publisher.meets_anothers(request.volume_id, request.target_path):
+                # It is mounted. Told that this is final, kubelets with kubernetes#121271 would forget the volume, and
+                # unmount it never.
+                error.code = "UNAVAILABLE"
             raise
         PUBLISHED.labels(published.record.provider, _OS).inc()
         log.debug("volume is in place", extra={"volume_id": volume.volume_id, "pod": str(volume.pod)})

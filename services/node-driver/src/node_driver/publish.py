@@ -152,6 +152,15 @@ class Publisher:
         self._announcer.unpublished(volume_id)
         VOLUMES.set(len(self._published))
 
+    def meets_anothers(self, volume_id: str, target_path: str) -> bool:
+        """Whether a volume that we know nothing of is mounted, as a driver before us has left it."""
+        if volume_id in self._published or "\0" in target_path:
+            return False
+        try:
+            return mounts.is_tmpfs_mount(target_path)
+        except FailedToMount:
+            return False
+
     def _still_good(self, known: Published, volume: Volume) -> bool:
         record = known.record
         if (record.target_path, record.secret_provider_class) != (volume.target_path, volume.secret_provider_class):
