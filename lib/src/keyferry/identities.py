@@ -1,8 +1,9 @@
 """Makes what servers and services prove themselves with: ``python -m keyferry.identities create --dir DIR``.
 
 One folder: a seed for each service's NATS key and for the issuer of the nodes' rights; the server's list of who may do
-what, which holds no secret; users of Redis or Valkey; and certificates of both servers from an authority whose own key
-is forgotten at once. ``manifests`` prints the folder as ConfigMaps and Secrets, one for each who needs it.
+what, which holds no secret; users of Redis or Valkey; and certificates of both servers, with the authority that vouches
+for them. ``manifests`` prints the folder as ConfigMaps and Secrets, one for each who needs it, the authority's key for
+nobody; ``renew`` makes certificates anew.
 """
 
 from __future__ import annotations
@@ -16,14 +17,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-from keyferry import certificates
+from keyferry import certificates, renewal
 from keyferry.bus.nkeys import Nkey, Role
 from keyferry.bus.permissions import ACCOUNT, CALLOUT, CALLOUT_ACCOUNT, SERVICES, Rights
 from keyferry.store_users import STORE_USERS, acl_file
 
 CALLOUT_KEY, ISSUER_KEY = "callout.nk", "issuer.nk"
 AUTH, USERS = "auth.conf", "users.acl"
-CA, NATS_TLS, STORE_TLS = "ca.crt", "nats", "redis"
+CA, CA_KEY, NATS_TLS, STORE_TLS = "ca.crt", "ca.key", "nats", "redis"
 _REDIS_PORT = 6379
 _PASSWORD_BYTES = 24
 
@@ -75,7 +76,7 @@ def create(directory: Path, *, nats_hosts: list[str], redis_hosts: list[str], no
     for file, key in {**{f"{name}.nk": key for name, key in services.items()}, CALLOUT_KEY: callout}.items():
         _write(directory / file, key.seed)
     _write(directory / ISSUER_KEY, issuer.seed)
-    _certify(directory, nats_hosts, redis_hosts, time.time() if now is None else now)
+    _begin(directory, {NATS_TLS: nats_hosts, STORE_TLS: redis_hosts}, time.time() if now is None else now)
     passwords = {user: secrets.token_urlsafe(_PASSWORD_BYTES) for user in STORE_USERS}
     for user, password in passwords.items():
         _write(directory / f"{user}.redis-url", f"rediss://{user}:{password}@{redis_hosts[0]}:{_REDIS_PORT}/0")
@@ -119,19 +120,59 @@ def _user(name: str, key: str, rights: Rights) -> str:
       }}"""
 
 
-def _certify(directory: Path, nats_hosts: list[str], redis_hosts: list[str], now: float) -> None:
-    authority = certificates.authority("keyferry", now)
+def renew(directory: Path, *, now: float, since: float = 0.0) -> list[str]:
+    """Make certificates anew whose end is near, by the folder's authority or by a new one that is trusted beside it.
+
+    Args:
+        directory: What `create` made.
+        now: Unix seconds.
+        since: Those that were made before are made anew as well; Unix seconds.
+
+    Returns:
+        The names of the files that have changed.
+
+    Raises:
+        OSError, ValueError: the folder holds something else.
+    """
+    trusted, key = (directory / CA).read_text(), directory / CA_KEY
+    kept = certificates.Authority.load(certificates.first(trusted), key.read_text()) if key.exists() else None
+    authority = renewal.authority_for(kept, now)
+    changed = []
+    if authority is not kept:
+        _write(directory / CA, certificates.bundle(now, authority.pem, trusted), mode=0o644)
+        _write(key, authority.key_pem)
+        changed = [CA, CA_KEY]
+    for name in (NATS_TLS, STORE_TLS):
+        found = renewal.Served(*((directory / f"{name}.{part}").read_text() for part in ("crt", "key")))
+        hosts = sorted(certificates.Certificate.parse(found.certificate).hosts)
+        served = renewal.renewed(found, authority, hosts, now, since)
+        if served != found:
+            changed += _certify(directory, name, served)
+    return changed
+
+
+def _begin(directory: Path, hosts: dict[str, list[str]], now: float) -> None:
+    authority = renewal.authority_for(None, now)
     _write(directory / CA, authority.pem, mode=0o644)
-    for name, hosts in ((NATS_TLS, nats_hosts), (STORE_TLS, redis_hosts)):
-        certificate, key = authority.issue(hosts, now)
-        _write(directory / f"{name}.crt", certificate, mode=0o644)
-        _write(directory / f"{name}.key", key)
+    _write(directory / CA_KEY, authority.key_pem)
+    for name, reached_by in hosts.items():
+        _certify(directory, name, renewal.renewed(None, authority, reached_by, now))
+
+
+def _certify(directory: Path, name: str, served: renewal.Served) -> list[str]:
+    _write(directory / f"{name}.crt", served.certificate, mode=0o644)
+    _write(directory / f"{name}.key", served.key)
+    return [f"{name}.crt", f"{name}.key"]
 
 
 def _write(path: Path, text: str, *, mode: int = 0o600) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    """Write a file as a whole: whoever reads it meanwhile has the one before."""
+    temporary = path.with_name(f".{path.name}.new")
+    temporary.unlink(missing_ok=True)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     with os.fdopen(descriptor, "w") as file:
         file.write(text)
+    temporary.replace(path)
 
 
 def manifests(directory: Path, namespace: str) -> dict[str, Any]:
@@ -178,18 +219,24 @@ def main(arguments: list[str] | None = None) -> int:
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     making = actions.add_parser("create", help="make keys, users and certificates")
     showing = actions.add_parser("manifests", help="print them as ConfigMaps and Secrets for `kubectl apply -f -`")
-    for action in (making, showing):
+    renewing = actions.add_parser("renew", help="make certificates anew whose end is near; their files are named")
+    for action in (making, showing, renewing):
         action.add_argument("--dir", type=Path, required=True, help="their folder")
     making.add_argument("--nats-host", action="append", required=True, help="a name that NATS is reached by; repeat it")
     making.add_argument("--redis-host", action="append", required=True, help="a name of Redis or Valkey; repeat it")
     showing.add_argument("--namespace", default="kube-system", help="where the services run (kube-system)")
+    renewing.add_argument("--all", action="store_true", help="all of them, whenever they end")
     asked = parser.parse_args(arguments)
     try:
         if asked.action == "create":
             create(asked.dir, nats_hosts=asked.nats_host, redis_hosts=asked.redis_host)
+        elif asked.action == "renew":
+            now = time.time()
+            changed = renew(asked.dir, now=now, since=now if asked.all else 0.0)
+            sys.stdout.write("".join(f"{name}\n" for name in changed))
         else:
             sys.stdout.write(json.dumps(manifests(asked.dir, asked.namespace), indent=1) + "\n")
-    except (OSError, KeyError) as error:
+    except (OSError, KeyError, ValueError) as error:
         sys.stderr.write(f"keyferry.identities: {error}\n")
         return 1
     return 0

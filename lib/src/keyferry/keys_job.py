@@ -1,8 +1,8 @@
 """Makes the keys and identities of a cluster that has none (`python -m keyferry.keys_job`), before the chart installs.
 
-What is secret is made once and never changed. What follows from it (public keys, who may do what on the bus and in the
-store, whom to trust) is computed from the secrets that are really there, and written wherever it differs: however often
-this is cut off, started again or upgraded, what is in the cluster fits together.
+Keys are made once and never changed; certificates are `keyferry.certificates_job`'s. What follows from keys (public
+halves, who may do what on the bus and in the store) is computed from those that are really there, and written wherever
+it differs: however often this is cut off, started again or upgraded, what is in the cluster fits together.
 """
 
 from __future__ import annotations
@@ -12,12 +12,14 @@ import asyncio
 import base64
 import json
 import sys
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import urlsplit
 
-from keyferry import identities, keymaking, keys
+from keyferry import certificates_job, identities, keymaking, keys
 from keyferry.bus.nkeys import Nkey, NkeyError, Role
 from keyferry.bus.permissions import SERVICES
 from keyferry.errors import InternalError, KeyferryError
@@ -26,50 +28,49 @@ from keyferry.settings import SettingsError
 from keyferry.store_users import STORE_USERS, acl_file
 
 _CONFLICT = 409
-_FOLLOWS = ("keyferry-public-keys", "keyferry-nats-auth", "keyferry-redis-users", "keyferry-ca")
-_CERTIFIED = ("keyferry-nats-tls", "keyferry-redis-tls")
+_FOLLOWS = ("keyferry-public-keys", "keyferry-nats-auth", "keyferry-redis-users")
+_CERTIFIED = ("keyferry-nats-tls", "keyferry-redis-tls", "keyferry-ca")
 
 Held = dict[str, dict[str, str]]  # object to file to text
 
 
-async def ensure(kube: Kube, namespace: str, *, nats_hosts: list[str], redis_hosts: list[str]) -> None:
+async def ensure(
+    kube: Kube, namespace: str, servers: Sequence[certificates_job.Server], *, now: float, since: float = 0.0
+) -> None:
     """Make what is missing.
 
     Args:
         kube: The API server, for an account that may create Secrets and ConfigMaps, and get and update those it makes.
         namespace: Where the services run.
-        nats_hosts: Names that NATS is reached by.
-        redis_hosts: Of Valkey; the first is what clients are told.
+        servers: NATS and Valkey; clients are told the first of Valkey's hosts.
+        now: Unix seconds.
+        since: Certificates that were made before are made anew; Unix seconds.
 
     Raises:
         KeyferryError: the API server cannot be reached, or refuses.
         ValueError, KeyError: a Secret that is there already holds something else.
     """
-    wanted = _fresh(namespace, nats_hosts, redis_hosts)
+    wanted = _fresh(namespace, {each.name: list(each.hosts) for each in servers})
     held = {name: await _kept(kube, manifest) for name, manifest in wanted.items() if name not in _FOLLOWS}
     following = {
         "keyferry-public-keys": {keys.PUBLIC: json.dumps(_public_halves(held), indent=1)},
         "keyferry-nats-auth": {identities.AUTH: _server_config(held)},
         "keyferry-redis-users": {identities.USERS: acl_file(_passwords(held))},
-        # One where all was made at once; both where it was cut off in between.
-        "keyferry-ca": {identities.CA: "".join(dict.fromkeys(held[name][identities.CA] for name in _CERTIFIED))},
     }
     for name, files in following.items():
         await _followed(kube, wanted[name], files)
+    await certificates_job.ensure(kube, namespace, servers, now=now, since=since)
 
 
-def _fresh(namespace: str, nats_hosts: list[str], redis_hosts: list[str]) -> dict[str, Json]:
-    """New ones of everything, by name: of those that are there already nothing is used."""
+def _fresh(namespace: str, hosts: dict[str, list[str]]) -> dict[str, Json]:
+    """New ones of everything but certificates, by name: of those that are there already nothing is used."""
     with TemporaryDirectory() as folder:
         key_sets, others = Path(folder) / "keys", Path(folder) / "identities"
         keymaking.create(key_sets)
-        identities.create(others, nats_hosts=nats_hosts, redis_hosts=redis_hosts)
+        identities.create(others, nats_hosts=hosts["nats"], redis_hosts=hosts["redis"])
         items = [*keymaking.manifests(key_sets, namespace)["items"], *identities.manifests(others, namespace)["items"]]
-        authority = (others / identities.CA).read_text()
     made: dict[str, Json] = {each["metadata"]["name"]: each for each in items}
-    for name in _CERTIFIED:
-        made[name]["stringData"][identities.CA] = authority
-    return made
+    return {name: each for name, each in made.items() if name not in _CERTIFIED}
 
 
 async def _kept(kube: Kube, manifest: Json) -> dict[str, str]:
@@ -134,18 +135,17 @@ def _passwords(held: Held) -> dict[str, str]:
 
 async def _run(asked: argparse.Namespace) -> None:
     async with connect(asked.kubeconfig, user_agent="keyferry-keys") as kube:
-        await ensure(kube, asked.namespace, nats_hosts=asked.nats_host, redis_hosts=asked.redis_host)
+        servers = certificates_job.servers(asked)
+        await ensure(kube, asked.namespace, servers, now=time.time(), since=asked.since)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the step; the exit status is 0, or 1 with the reason on standard error."""
     parser = argparse.ArgumentParser(prog="keyferry.keys_job", description="Makes keys and identities where none are.")
-    parser.add_argument("--namespace", required=True, help="where the services run")
-    parser.add_argument("--nats-host", action="append", required=True, help="a name that NATS is reached by; repeat it")
-    parser.add_argument("--redis-host", action="append", required=True, help="a name of Valkey; repeat it")
-    parser.add_argument("--kubeconfig", help="the pod's own service account without one")
+    certificates_job.arguments(parser)
+    asked = parser.parse_args(arguments)
     try:
-        asyncio.run(_run(parser.parse_args(arguments)))
+        asyncio.run(_run(asked))
     except (NkeyError, ValueError, KeyError) as error:
         sys.stderr.write(f"keyferry.keys_job: a Secret holds something else ({type(error).__name__}): delete it\n")
         return 1

@@ -183,6 +183,14 @@ class Store:
         return StoreUnavailable(f"Redis refuses ({code}): see its log, its memory limit and the rights of our user")
 
 
+class _Trusting(redis.SSLConnection):
+    """Reads whom to trust at each connection: a CA that has been replaced counts without a restart."""
+
+    def _connection_arguments(self) -> Any:
+        self.ssl_context.context = None
+        return super()._connection_arguments()
+
+
 @asynccontextmanager
 async def connect_store(url: str, *, name: str, ca_file: str = "") -> AsyncIterator[Store]:
     """A store for as long as the block lasts, whether or not the server is there at its beginning.
@@ -197,9 +205,10 @@ async def connect_store(url: str, *, name: str, ca_file: str = "") -> AsyncItera
         return
     # Verification is redis-py's default; that the name counts as well is said, for its default has been another.
     trust = {"ssl_ca_certs": ca_file or None, "ssl_check_hostname": True, "ssl_min_version": TLSVersion.TLSv1_2}
+    is_encrypted = urlsplit(url).scheme == "rediss"
     pool = redis.ConnectionPool.from_url(
         url,
-        **(trust if urlsplit(url).scheme == "rediss" else {}),
+        **(trust if is_encrypted else {}),
         max_connections=_CONNECTIONS,
         client_name=f"keyferry-{name}",
         protocol=2,
@@ -208,6 +217,8 @@ async def connect_store(url: str, *, name: str, ca_file: str = "") -> AsyncItera
         socket_connect_timeout=CALL_SECONDS,
         socket_timeout=None,  # the pipes have their own
     )
+    if is_encrypted:
+        pool.connection_class = _Trusting  # from_url goes by the scheme alone
     pipes = Pipes(pool, count=_CONNECTIONS, seconds=CALL_SECONDS)
     store = Store(pipes)
     await store.probe()

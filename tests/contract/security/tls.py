@@ -20,15 +20,19 @@ async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
 
 
 @asynccontextmanager
-async def encrypted(valkey: Valkey, made: Path) -> AsyncIterator[int]:
-    """A port of this machine at which a Valkey is reached by TLS."""
+async def encrypted(valkey: Valkey, made: Path, *, port: int = 0) -> AsyncIterator[int]:
+    """A port of this machine at which a Valkey is reached by TLS; connections end with it."""
+    writers: list[asyncio.StreamWriter] = []
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(made / "redis.crt", made / "redis.key")
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
         inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", valkey.port)
         await asyncio.gather(copy(reader, inner_writer), copy(inner_reader, writer), return_exceptions=True)
 
-    running = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
+    running = await asyncio.start_server(serve, "127.0.0.1", port, ssl=context)
     async with running:
         yield int(running.sockets[0].getsockname()[1])
+        for writer in writers:
+            writer.transport.abort()

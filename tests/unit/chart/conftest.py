@@ -41,8 +41,12 @@ class Rendered:
 
     @property
     def workloads(self) -> list[Json]:
-        """Everything that makes pods."""
-        return self.of("DaemonSet", "Deployment", "StatefulSet", "Job")
+        """Everything that makes pods; of a CronJob, its Job."""
+        timed = [
+            {"kind": "Job", "metadata": each["metadata"], "spec": each["spec"]["jobTemplate"]["spec"]}
+            for each in self.of("CronJob")
+        ]
+        return self.of("DaemonSet", "Deployment", "StatefulSet", "Job") + timed
 
     def container(self, name: str) -> Json:
         """The container of this name, of all pods."""

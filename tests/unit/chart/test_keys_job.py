@@ -1,18 +1,20 @@
 """The Job that makes keys and identities: once, all that belongs together, and never over what is there."""
 
 import base64
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from keyferry import keys_job
+from keyferry.certificates_job import Server
 from keyferry.keys import KeyFile
 from keyferry.kube import Kube, connect
 from keyferry.sealing import Binding
 from keyferry.testing.kube import KubeAPI
 
-NATS, REDIS = ["nats.kube-system.svc", "localhost"], ["valkey.kube-system.svc"]
+SERVERS = [Server("nats", ("nats.kube-system.svc", "localhost")), Server("redis", ("valkey.kube-system.svc",))]
 SECRETS, CONFIG_MAPS = (f"/api/v1/namespaces/kube-system/{kind}" for kind in ("secrets", "configmaps"))
 FOLLOWING = ("keyferry-public-keys", "keyferry-nats-auth", "keyferry-redis-users", "keyferry-ca")
 
@@ -31,7 +33,7 @@ async def kube(api: KubeAPI) -> AsyncIterator[Kube]:
 
 async def ensure(kube: Kube) -> dict[str, dict[str, str]]:
     """Run it, and see what is there then."""
-    await keys_job.ensure(kube, "kube-system", nats_hosts=NATS, redis_hosts=REDIS)
+    await keys_job.ensure(kube, "kube-system", SERVERS, now=time.time())
     return await held(kube)
 
 

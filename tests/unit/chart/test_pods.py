@@ -18,6 +18,7 @@ from syncer.desired import MANAGED_LABEL, REFUSED_TYPES
 DEPLOY = Path(__file__).parents[3] / "deploy"
 SETS = ("", "guide", "everything", "external")
 OURS = ("node-driver", "fetcher", "rotator", "syncer")
+CERTIFIED = {"keyferry-nats-tls", "keyferry-redis-tls", "keyferry-ca"}
 THE_OPERATORS = {"page-tls", "webhook-tls", "webhook-auth", "our-ca"}
 
 
@@ -103,8 +104,8 @@ def test_our_services_are_probed_where_they_serve(render: Any, name: str, servic
 def test_volumes_and_mounts_belong_together(render: Any, name: str) -> None:
     """Each mount has its volume and each volume its mount; what a volume is of is made by the chart or the keys Job."""
     rendered = render(name)
-    by_the_job = keys_job._fresh("kube-system", ["nats"], ["valkey"])
-    made = {each["metadata"]["name"] for each in rendered.of("ConfigMap")} | set(by_the_job) | THE_OPERATORS
+    by_the_job = set(keys_job._fresh("kube-system", {"nats": ["nats"], "redis": ["valkey"]})) | CERTIFIED
+    made = {each["metadata"]["name"] for each in rendered.of("ConfigMap")} | by_the_job | THE_OPERATORS
     for workload in rendered.workloads:
         pod = pod_of(workload)
         claims = {each["metadata"]["name"] for each in workload["spec"].get("volumeClaimTemplates", ())}

@@ -167,7 +167,7 @@ def test_nothing_is_granted_without_rbac(render: Any) -> None:
 
 
 def test_tokens_go_to_those_who_need_them(render: Any) -> None:
-    """Only fetcher, syncer and the Job that makes the keys have a token for the API server."""
+    """Only fetcher, syncer and the Jobs that make keys and certificates have a token for the API server."""
     rendered = render("guide")
     accounts = {each["metadata"]["name"]: each for each in rendered.of("ServiceAccount")}
     pods = {each["metadata"]["name"]: each["spec"]["template"]["spec"] for each in rendered.workloads}
@@ -177,7 +177,7 @@ def test_tokens_go_to_those_who_need_them(render: Any) -> None:
         if pod.get("automountServiceAccountToken", True)
         and accounts[pod["serviceAccountName"]].get("automountServiceAccountToken", True)
     }
-    assert mounting == {f"{RELEASE}-fetcher", f"{RELEASE}-syncer", f"{RELEASE}-keys"}
+    assert mounting == {f"{RELEASE}-fetcher", f"{RELEASE}-syncer", f"{RELEASE}-keys", f"{RELEASE}-certificates"}
 
 
 def test_the_keys_jobs_rights_end_with_it(render: Any) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import platform
 import re
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from importlib.resources import files
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import aiohttp
 import pytest
 from nats.errors import Error as NatsError
 from nats.js.errors import Error as JetStreamError
@@ -94,9 +96,48 @@ async def test_three_servers_find_each_other(render: Any, folder: Path, tmp_path
         await until_made(streams_settings(folder, servers["a"]["4222"], 3))
 
 
+def restarted(running: Server, home: Path, folder: Path) -> None:
+    """As Kubernetes does with one pod after the other: with what is in the cluster by now."""
+    (home / identities.CA).write_text((folder / identities.CA).read_text())
+    running.restart()
+
+
+async def test_three_servers_take_another_authority(render: Any, tmp_path: Path) -> None:
+    """One after the other: first whom to trust, later what they prove themselves with; two of three always stand."""
+    made, now = tmp_path / "made", time.time()
+    identities.create(made, nats_hosts=HOSTS, redis_hosts=HOSTS, now=now - 300 * 86400)
+    servers = {name: ports() for name in "abc"}
+    routes = ", ".join(f'"nats://127.0.0.1:{where["6222"]}"' for where in servers.values())
+    config = config_of(render("guide"), "nats")
+    with ExitStack() as stack:
+        running = {
+            name: stack.enter_context(nats(config, made, tmp_path / name, where, routes))
+            for name, where in servers.items()
+        }
+        await until_made(streams_settings(made, servers["a"]["4222"], 3))
+        (made / identities.CA_KEY).unlink()
+        for moment, changed in ((now - 2 * 86400, identities.CA), (now, "nats.crt")):
+            assert changed in identities.renew(made, now=moment)
+            for name, server_ in running.items():
+                await asyncio.to_thread(restarted, server_, tmp_path / name, made)
+                await until_current(servers[name]["8222"])
+                await until_made(streams_settings(made, servers[name]["4222"], 3))
+
+
+async def until_current(monitor: int) -> None:
+    """A server has found the others, and its copies of streams are as theirs: Kubernetes takes the next one then."""
+    async with asyncio.timeout(60), aiohttp.ClientSession() as http:
+        while True:
+            with suppress(aiohttp.ClientError):
+                async with http.get(f"http://127.0.0.1:{monitor}/healthz") as answer:
+                    if answer.status == 200:
+                        return
+            await asyncio.sleep(0.2)
+
+
 async def until_made(settings: streams.Settings) -> None:
     """As the Job does: again until the servers have elected a leader."""
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(60):
         while True:
             with suppress(NatsError, JetStreamError, OSError):
                 return await streams.ensure(settings)
