@@ -8,6 +8,7 @@ made for), and replies are signed with Ed25519.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -79,13 +80,9 @@ class Recipient:
         if len(raw) != _MLKEM_PUBLIC + _X25519:
             raise UntrustedMessage(f"public key {key_id!r} has {len(raw)} bytes: 1216 are an ML-KEM-768 + X25519 key")
         try:
-            key = MLKEM768X25519PublicKey(
-                MLKEM768PublicKey.from_public_bytes(raw[:_MLKEM_PUBLIC]),
-                X25519PublicKey.from_public_bytes(raw[_MLKEM_PUBLIC:]),
-            )
+            return cls(key_id, _public_key(raw), raw)
         except ValueError:
             raise UntrustedMessage(f"public key {key_id!r} is no ML-KEM-768 + X25519 key") from None
-        return cls(key_id, key, raw)
 
     def seal(self, plaintext: bytes, binding: Binding) -> Sealed:
         """Seal to this key: about 0.1 ms for 4 KiB.
@@ -97,6 +94,15 @@ class Recipient:
             return Sealed(self.key_id, _SUITE.encrypt(plaintext, self.key, binding.info(self.key_id)))
         except ValueError:
             raise UntrustedMessage(f"public key {self.key_id!r} holds a weak X25519 key") from None
+
+
+@lru_cache(maxsize=512)
+def _public_key(raw: bytes) -> MLKEM768X25519PublicKey:
+    # Remembered: a node's requests all bring its one key, and most answers are sealed to nobody.
+    return MLKEM768X25519PublicKey(
+        MLKEM768PublicKey.from_public_bytes(raw[:_MLKEM_PUBLIC]),
+        X25519PublicKey.from_public_bytes(raw[_MLKEM_PUBLIC:]),
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,6 +74,8 @@ def _named(name: str, value: object) -> object:
 
 
 def _plain(value: object) -> object:
+    if isinstance(value, str):  # most are; what comes below takes longer to tell
+        return redact(value)
     if value is None or isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value)):
         return value
     if isinstance(value, BaseException):
