@@ -14,6 +14,7 @@ from fetcher.policy import ROTATION, STALE
 from fetcher.providers.aws.credentials import ROLE_ANNOTATION
 from fetcher.providers.azure.identity import CLIENT_ANNOTATION, TENANT_ANNOTATION
 from fetcher.providers.gcp.identity import ACCOUNT_ANNOTATION, DELEGATES_ANNOTATION
+from keyferry.certificates_job import ANNOTATION as CERTIFICATE
 from syncer.cluster import REFRESH_REQUESTED
 from syncer.desired import MANAGED_LABEL
 from syncer.needs import POLICY, WHEN_NEEDED
@@ -95,6 +96,7 @@ def marks() -> str:
         (REFRESH_REQUESTED, "SecretProviderClass", "read", "any new text has all its volumes refreshed now"),
         (POLICY, "SecretProviderClass", "read", f"`{WHEN_NEEDED}`: roll workloads that cannot see a new secret"),
         (RESTARTED_AT, "a workload's pod template", "written", "when it was rolled"),
+        (CERTIFICATE, "pod templates of NATS and Valkey", "written", "the certificate that they were restarted with"),
         (SECRETS_ANNOTATION, "SecretProviderClassPodStatus", "written", "the Secrets that its class makes"),
         (ROLE_ANNOTATION, "ServiceAccount", "read", "AWS: the IAM role of its pods"),
         (CLIENT_ANNOTATION, "ServiceAccount", "read", "Azure: the application or identity of its pods"),
