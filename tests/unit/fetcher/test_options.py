@@ -20,9 +20,9 @@ from fetcher.options import (
     files,
     read_options,
     read_selection,
-    shown,
 )
 from fetcher.provider import Secret
+from fetcher.shown import shown
 from keyferry.errors import ContentTooLarge, InvalidSecretProviderClass, KeyferryError, SecretNotFound
 
 
@@ -271,7 +271,7 @@ def test_a_key_is_told_on_one_line_and_cut() -> None:
     """The text must fit into an Event."""
     with pytest.raises(SecretNotFound, match=r"key 'a\?b' not found"):
         made(Options(json_key="a\nb"), b"{}")
-    assert shown("k" * 81) == "k" * 80 + "..."
+    assert shown("k" * 201) == "k" * 200 + "..."
 
 
 @pytest.mark.parametrize(

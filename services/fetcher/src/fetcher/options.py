@@ -13,6 +13,7 @@ from typing import Any
 from fetcher import parts
 from fetcher.document import Scalar, Value
 from fetcher.provider import Secret
+from fetcher.shown import shown
 from keyferry.errors import ContentTooLarge, InvalidSecretProviderClass, SecretNotFound
 from keyferry.resources import MAX_CONTENT_BYTES
 
@@ -27,7 +28,6 @@ _MAX_KEYS = 1000  # files that one document may become
 _MAX_TAGS = 64  # of one selection; no backend lets an object have more
 _SIZE = re.compile(r"([0-9]{1,9})(Ki|Mi)?", re.ASCII)
 _UNITS = {None: 1, "Ki": 1024, "Mi": 1024 * 1024}
-_SHOWN = 80  # characters of a key in a message
 
 Wrong = Callable[[str, str], None]
 """Takes a field's name and what is wrong with it."""
@@ -174,12 +174,6 @@ def _document(language: str, whole: Secret, name: str) -> Mapping[str, Any]:
             f"{name}: failed to unmarshal {language}: Invalid {language} format for key extraction"
         )
     return found
-
-
-def shown(text: str) -> str:
-    """A name as messages write it: on one line, and cut where it would fill the screen."""
-    line = "".join(letter if letter.isprintable() else "?" for letter in text[:_SHOWN])
-    return line if len(text) <= _SHOWN else f"{line}..."
 
 
 def _text(entry: Mapping[str, Value], name: str, wrong: Wrong) -> str:

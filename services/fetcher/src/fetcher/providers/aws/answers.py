@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 
 from fetcher.options import Selection
 from fetcher.provider import Answer, Secret
-from fetcher.providers.aws.fields import shown
 from fetcher.providers.aws.reading import Held, Read
 from fetcher.providers.aws.values import NoValue, Value, files
 from fetcher.providers.aws.wanted import Object
+from fetcher.shown import shown
 from keyferry.errors import InvalidSecretProviderClass, SecretNotFound
 
 log = logging.getLogger(__name__)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fetcher.provider import Problems
-from fetcher.providers.aws.fields import shown
 from fetcher.providers.aws.wanted import Object
+from fetcher.shown import shown
 
 
 def check(objects: Sequence[Object], problems: Problems) -> None:

@@ -8,8 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from fetcher.document import NOTHING, DocumentError, Scalar, Value, read
 from fetcher.provider import Problems
 
-_SHOWN = 120  # characters of a name in a message; an ARN is longer than most names
-
 Noted = Callable[[str, str], None]
 """Takes a field's name and what is wrong with it: `Fields.problem`."""
 
@@ -91,8 +89,3 @@ def _is_null(value: Value) -> bool:
 def is_clean(text: str, allowed: str = "") -> bool:
     """Whether a text has no control characters but the allowed ones, and no halves of surrogate pairs."""
     return not any(unicodedata.category(c) in ("Cc", "Cs") for c in text if c not in allowed)
-
-
-def shown(text: str) -> str:
-    """A name as messages write it, cut where it would fill the screen."""
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 from fetcher.provider import Problems
-from fetcher.providers.aws.fields import Noted, shown
+from fetcher.providers.aws.fields import Noted
+from fetcher.shown import shown
 
 _PARENT = re.compile(r"(?:^|/)\.\./|/\.\.$")
 _MAX_PATH = 4096  # bytes, of a whole path

@@ -9,7 +9,8 @@ from typing import Any
 import jmespath
 from jmespath.exceptions import JMESPathError
 
-from fetcher.providers.aws.fields import Noted, shown
+from fetcher.providers.aws.fields import Noted
+from fetcher.shown import shown
 from keyferry.errors import InvalidSecretProviderClass, SecretNotFound
 
 _MAX_EXPRESSION = 4096  # characters

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 
 from fetcher.options import Selection
-from fetcher.providers.aws.fields import Noted, is_clean, shown
+from fetcher.providers.aws.fields import Noted, is_clean
 from fetcher.providers.aws.wanted import SECRETS_MANAGER, SSM
+from fetcher.shown import shown
 
 _SERVICE_OF_TYPE = {"secretsmanager": SECRETS_MANAGER, "ssmparameter": SSM}
 _PREFIX = re.compile(r"[A-Za-z0-9/_+=.@-]{1,512}")

@@ -11,10 +11,11 @@ from collections.abc import Mapping
 from fetcher.options import OPTION_FIELDS, SELECTION_FIELDS, Selection, read_options, read_selection
 from fetcher.provider import Problems
 from fetcher.providers.aws import duplicates, filenames, names
-from fetcher.providers.aws.fields import Fields, read_objects, shown
+from fetcher.providers.aws.fields import Fields, read_objects
 from fetcher.providers.aws.jmes import compile_expression
 from fetcher.providers.aws.regions import regions as regions_of
 from fetcher.providers.aws.wanted import SSM, Extract, Object, Parameters, Wanted
+from fetcher.shown import shown
 
 PARAMETERS = ("objects", "region", "failoverRegion", "pathTranslation", "usePodIdentity", "preferredAddressType")
 OBJECT_FIELDS = (

@@ -9,10 +9,10 @@ from typing import Any
 from fetcher.providers.aws.access import CALLS_AT_ONCE, Access
 from fetcher.providers.aws.denials import Denials
 from fetcher.providers.aws.faults import Fault, from_code
-from fetcher.providers.aws.fields import shown
 from fetcher.providers.aws.staging import CURRENT, is_unchanged
 from fetcher.providers.aws.values import Found, NoValue, Value, as_bytes
 from fetcher.providers.aws.wanted import SECRETS_MANAGER, Question, Wanted
+from fetcher.shown import shown
 from fetcher.together import all_of
 from keyferry.errors import ProviderUnavailable, SecretNotFound
 

@@ -10,9 +10,9 @@ from fetcher.options import MAX_SELECTED, Selection
 from fetcher.providers.aws import ssm
 from fetcher.providers.aws.access import Access
 from fetcher.providers.aws.faults import Fault
-from fetcher.providers.aws.fields import shown
 from fetcher.providers.aws.values import Value
 from fetcher.providers.aws.wanted import SECRETS_MANAGER, SSM
+from fetcher.shown import shown
 from keyferry.errors import ContentTooLarge, ProviderUnavailable
 
 T = TypeVar("T")

@@ -7,9 +7,9 @@ from typing import Any
 
 from fetcher.providers.aws.access import CALLS_AT_ONCE, Access
 from fetcher.providers.aws.faults import Fault
-from fetcher.providers.aws.fields import shown
 from fetcher.providers.aws.values import Found, NoValue, Value, as_bytes
 from fetcher.providers.aws.wanted import SSM, Question, Wanted
+from fetcher.shown import shown
 from fetcher.together import all_of
 from keyferry.errors import ProviderUnavailable, SecretNotFound
 

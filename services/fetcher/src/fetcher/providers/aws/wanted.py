@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fetcher.options import PLAIN, Options, Selection
-from fetcher.providers.aws.fields import shown
 from fetcher.providers.aws.jmes import Expression
+from fetcher.shown import shown
 
 SECRETS_MANAGER = "secretsmanager"
 SSM = "ssm"

@@ -6,9 +6,10 @@ import posixpath
 import re
 
 from fetcher.document import Scalar, Value
-from fetcher.options import OPTION_FIELDS, SELECTION_FIELDS, Options, Selection, read_options, read_selection, shown
+from fetcher.options import OPTION_FIELDS, SELECTION_FIELDS, Options, Selection, read_options, read_selection
 from fetcher.provider import Problems
 from fetcher.providers.azure.wanted import CERTIFICATE, KEY, SECRET, Object, Reference
+from fetcher.shown import shown
 
 OBJECT_FIELDS = (
     "objectName",

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from fetcher.options import MAX_SELECTED, Selection, files, shown
+from fetcher.options import MAX_SELECTED, Selection, files
 from fetcher.provider import Answer, Secret
 from fetcher.providers.azure.contents import Value, contents
 from fetcher.providers.azure.faults import Withheld
@@ -16,6 +16,7 @@ from fetcher.providers.azure.listing import rest
 from fetcher.providers.azure.reading import Reader
 from fetcher.providers.azure.settings import AzureSettings
 from fetcher.providers.azure.wanted import Object, Parameters, Reference
+from fetcher.shown import shown
 from fetcher.together import all_of
 from keyferry.errors import ContentTooLarge, InvalidSecretProviderClass, SecretNotFound
 

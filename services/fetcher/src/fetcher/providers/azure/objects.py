@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 
 from fetcher.document import DocumentError, Scalar, Value, read
-from fetcher.options import shown
 from fetcher.provider import Problems
 from fetcher.providers.azure.entry import LONGEST_ENTRY, Entry
 from fetcher.providers.azure.wanted import SECRET, Object
+from fetcher.shown import shown
 
 MAX_OBJECTS = 1000
 

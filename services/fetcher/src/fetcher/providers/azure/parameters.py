@@ -9,12 +9,12 @@ import re
 from collections.abc import Mapping
 
 from fetcher.endpoints import refusal
-from fetcher.options import shown
 from fetcher.provider import Problems
 from fetcher.providers.azure.clouds import Cloud, cloud
 from fetcher.providers.azure.objects import read_objects
 from fetcher.providers.azure.settings import AzureSettings
 from fetcher.providers.azure.wanted import Parameters
+from fetcher.shown import shown
 
 PARAMETERS = (
     "keyvaultName",

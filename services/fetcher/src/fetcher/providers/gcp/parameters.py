@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 from fetcher.document import DocumentError, Scalar, read
 from fetcher.provider import Problems
 from fetcher.providers.gcp.entries import Entry, Wanted
-from fetcher.providers.gcp.resources import shown
+from fetcher.shown import shown
 
 PARAMETERS = ("auth", "secrets")
 POD_ADC, PROVIDER_ADC, KEY_FILE = "pod-adc", "provider-adc", "nodePublishSecretRef"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from fetcher.shown import shown
+
 _SEGMENT = r"[A-Za-z0-9][A-Za-z0-9._:-]{0,254}"  # projects may be example.com:name; all else has letters, digits, -_
 _NAME = re.compile(
     rf"projects/(?P<project>{_SEGMENT})(?:/locations/(?P<location>[^/]*))?"
@@ -16,7 +18,6 @@ _ID = re.compile(r"[A-Za-z0-9_-]{1,255}", re.ASCII)
 _LOCATION = re.compile(r"[a-z][a-z0-9-]*")
 _LONGEST_LOCATION = 30
 _NO_LOCATION = f"has an invalid location: write a region such as europe-west1, at most {_LONGEST_LOCATION} characters"
-_SHOWN = 200  # characters of a name in a message
 
 SECRET, PARAMETER, LISTING = "secret", "parameter", "secrets of"
 GLOBAL = "global"
@@ -107,9 +108,3 @@ def is_id_part(text: str) -> bool:
 
 def _is_location(text: str) -> bool:
     return len(text) <= _LONGEST_LOCATION and bool(_LOCATION.fullmatch(text))
-
-
-def shown(text: str) -> str:
-    """A name as messages write it: on one line, and cut where it would fill the screen."""
-    line = "".join(letter if letter.isprintable() else "?" for letter in text[:_SHOWN])
-    return line if len(text) <= _SHOWN else f"{line}..."
