@@ -171,7 +171,7 @@ def _scheduled(told: dict[str, Any]) -> Scheduled:
         empty_since_ms=int(told["empty_since"]),
         claimed=told["claimed"],
         members=told["members"],
-        sources=tuple(_list(told["sources"])),
+        sources=tuple(sorted(told["sources"])),  # by when it was said of each; a list, as an older version wrote it
         classes=tuple(_list(told["classes"])),
         volumes=tuple(_member(name, packed) for name, packed in _list(told.get("member"))),
     )
