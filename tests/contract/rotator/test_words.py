@@ -1,7 +1,9 @@
 from __future__ import annotations
 
-from keyferry.events import VolumeRefreshed
+from keyferry.events import RefreshFailed, VolumeEvent, VolumeRefreshed, VolumeUnpublished
 from keyferry.testing.valkey import Valkey
+from rotator.schedule import Claim, Outcome
+from rotator.words import Word
 
 from .conftest import START, Desk, a_desk, names, replaced, volume
 
@@ -163,3 +165,33 @@ async def test_foreign_texts_are_texts(valkey: Valkey) -> None:
         await desk.change(odd)
         assert [(claim.key, claim.nodes) for claim in await desk.take()] == [(odd, {odd: (odd,)})]
         assert await desk.gone(odd, node=odd) == "left"
+
+
+async def told_how(desk: Desk, words: list[Word], size: int) -> tuple[list[Outcome], list[Claim]]:
+    """What comes of words that are told so many at a time, and who is told to ask when everything has changed."""
+    outcomes: list[Outcome] = []
+    for first in range(0, len(words), size):
+        outcomes += await desk.schedule.tell_all(words[first : first + size], desk.now)
+    desk.now += 10
+    await desk.request("shop", "db")
+    return outcomes, sorted(await desk.take(), key=lambda claim: claim.key)
+
+
+async def test_words_that_come_together_are_as_good_as_one_by_one(valkey: Valkey) -> None:
+    """Whatever they say, and of whichever volume: each finds what those before it have made of the schedule."""
+    a, b = volume("a", sources=("s",)), volume("b", key="k2")
+    told: tuple[VolumeEvent, ...] = (
+        *(a, b, a, VolumeRefreshed(volume("a", fetched=START + 5), changed=True), VolumeUnpublished("b", "n1"), b),
+        *(volume("c"), volume("c", key="k2"), RefreshFailed(volume("d"), START, "NOT_FOUND", "Why", "why")),
+        *(VolumeUnpublished("never", "n1"), volume("e", node="n2"), volume("a", fetched=START)),
+    )
+    at_us = [START * 1000 + us for us in (10, 11, 10, 12, 13, 12, 14, 15, 16, 17, 18, 1)]
+    words = [Word(event, us) for event, us in zip(told, at_us, strict=True)]
+    found = []
+    for size in (1, 5, len(words)):
+        async with a_desk(valkey) as desk:
+            found.append(await told_how(desk, words, size))
+    assert found[0] == found[1] == found[2]
+    outcomes, claims = found[0]
+    assert [outcome for outcome, _ in outcomes[3:7]] == ["kept", "left", "stale", "joined"]
+    assert [(claim.key, names(claim)) for claim in claims] == [("k", ["a", "d", "e"]), ("k2", ["c"])]
