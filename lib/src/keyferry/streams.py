@@ -29,7 +29,9 @@ REFRESHES = Consumer("FETCH", "fetch-refresh", "keyferry.fetch.refresh.*", "keyf
 # stream forgets after three.
 ENDINGS = Consumer("FETCH", "fetch-end", END_SUBJECT, END_SUBJECT, max_deliveries=35)
 # What these tell is a state that must be known sooner or later: they outlast an hour of a store or an API being away.
-SCHEDULE_VOLUMES = Consumer("VOLUMES", "rotator-volumes", "keyferry.volume.>", "keyferry.volume", max_deliveries=200)
+SCHEDULE_VOLUMES = Consumer(
+    "VOLUMES", "rotator-volumes", "keyferry.volume.>", "keyferry.volume", max_deliveries=200, begins_traces=False
+)
 SCHEDULE_CHANGES = Consumer("CHANGES", "rotator-changes", "keyferry.change.*", "keyferry.change", max_deliveries=200)
 SYNC_VOLUMES = Consumer("VOLUMES", "syncer-volumes", "keyferry.volume.>", "keyferry.volume", max_deliveries=200)
 SYNC_CONTENTS = Consumer("SYNC", "syncer-contents", "keyferry.sync.>", "keyferry.sync", max_deliveries=200)

@@ -1,4 +1,5 @@
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from opentelemetry import trace
@@ -9,6 +10,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from keyferry import telemetry
 from keyferry.bus import Bus, Delivery
 from keyferry.errors import AccessDenied
+from keyferry.streams import MOUNTS
 
 from .conftest import Admin, Node, answering, consuming
 
@@ -112,3 +114,22 @@ async def test_a_message_without_a_trace_begins_one(bus: Bus, admin: Admin, span
     assert len(done) == 2
     processed = [span for span in spans.get_finished_spans() if span.name == "process keyferry.fetch.mount"]
     assert [span.parent for span in processed] == [None, None]
+
+
+async def test_steps_of_no_chain_begin_no_traces(bus: Bus, admin: Admin, spans: InMemorySpanExporter) -> None:
+    """Where a consumer says so, a message has a span only if it belongs to a trace already."""
+    heard: list[bytes] = []
+
+    async def note(delivery: Delivery) -> None:
+        heard.append(delivery.payload)
+
+    parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    await admin.context.publish("keyferry.fetch.mount.n", b"1")
+    await admin.context.publish("keyferry.fetch.mount.n", b"2", headers={"Keyferry-Deadline": "99999999999999"})
+    await admin.context.publish("keyferry.fetch.mount.n", b"3", headers={"traceparent": parent})
+    async with consuming(bus, note, replace(MOUNTS, begins_traces=False)):
+        await admin.settled()
+
+    assert sorted(heard) == [b"1", b"2", b"3"]
+    process = ended(spans, "process keyferry.fetch.mount")
+    assert f"{ids(process)[0]:032x}" in parent

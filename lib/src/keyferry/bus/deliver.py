@@ -95,13 +95,19 @@ class Deliver:
         return "done"
 
     async def _traced(self, message: Msg, delivery: Delivery) -> None:
+        if not self._consumer.begins_traces and telemetry.CARRIED.isdisjoint(message.headers or ()):
+            await self._timed(message, delivery)
+            return
         destination = self._consumer.destination
         parent = telemetry.extract(message.headers)
         attributes = messaging("process", destination)
         with telemetry.span(f"process {destination}", telemetry.Kind.CONSUMER, attributes, parent=parent):
-            telemetry.observe("queue", waited(message.reply))
-            async with self._in_progress(message):
-                await self._handle(delivery)
+            await self._timed(message, delivery)
+
+    async def _timed(self, message: Msg, delivery: Delivery) -> None:
+        telemetry.observe("queue", waited(message.reply))
+        async with self._in_progress(message):
+            await self._handle(delivery)
 
     async def _failed(self, message: Msg, delivery: Delivery, error: KeyferryError) -> str:
         if error.retry_after is not None and delivery.last and math.isinf(delivery.deadline):
