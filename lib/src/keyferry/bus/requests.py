@@ -8,7 +8,7 @@ import math
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import TypeVar
 
 import nats.errors
@@ -122,8 +122,11 @@ class Requests:
                     return None
                 raise _late() from None
             if _is_ack(message):
-                with suppress(*[BusFull] * again):  # what was asked before is still in the stream, and is answered
+                try:
                     check_ack(message)
+                except BusFull:
+                    if not again:  # what was asked before is still in the stream, and is answered
+                        raise
                 continue
             try:
                 with telemetry.phase("open"):
