@@ -129,6 +129,42 @@ def _statement(**what: object) -> str:
 
 
 @contextmanager
+def ministack(
+    directory: Path, port: int, services: str, more: Mapping[str, str] | None = None
+) -> Iterator[tuple[Server, str]]:
+    """Run ministack, and yield its process and where it listens.
+
+    Args:
+        directory: Its home and temporary folder; holds the log.
+        port: Where it listens on loopback.
+        services: Which to offer, comma-separated.
+        more: Environment variables.
+
+    Raises:
+        ServerError: If it does not come up.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    env = {
+        "BIND_HOST": "127.0.0.1",
+        "GATEWAY_PORT": str(port),
+        "SERVICES": services,
+        "MINISTACK_REGION": REGION,
+        "HOME": str(directory),
+        "TMPDIR": str(directory),
+        # It would otherwise open fixed ports for protocols that no one asked for.
+        "SFTP_ENABLED": "0",
+        "IOT_MTLS_ENABLED": "0",
+        **(more or {}),
+    }
+    url = f"http://127.0.0.1:{port}"
+    # Its own log, not its health page: another emulator on the same port would answer that.
+    ready = logged(f"Running on {url}")
+    argv = [installed("ministack")]
+    with server(argv, name="ministack", log=directory / "ministack.log", ready=ready, env=env) as process:
+        yield process, url
+
+
+@contextmanager
 def aws_server(directory: Path, *, port: int | None = None, auth: bool = False) -> Iterator[Aws]:
     """Run ministack on loopback.
 
@@ -141,22 +177,6 @@ def aws_server(directory: Path, *, port: int | None = None, auth: bool = False) 
         ServerError: If it does not come up.
     """
     port = port or free_port()
-    directory.mkdir(parents=True, exist_ok=True)
-    env = {
-        "BIND_HOST": "127.0.0.1",
-        "GATEWAY_PORT": str(port),
-        "SERVICES": "secretsmanager,ssm,sts,iam,kms",
-        "AUTH": "true" if auth else "false",
-        "MINISTACK_REGION": REGION,
-        "HOME": str(directory),
-        "TMPDIR": str(directory),
-        # It would otherwise open fixed ports for protocols that no one asked for.
-        "SFTP_ENABLED": "0",
-        "IOT_MTLS_ENABLED": "0",
-    }
-    url = f"http://127.0.0.1:{port}"
-    # Its own log, not its health page: another emulator on the same port would answer that.
-    ready = logged(f"Running on {url}")
-    argv = [installed("ministack")]
-    with server(argv, name="ministack", log=directory / "ministack.log", ready=ready, env=env) as process:
+    services = "secretsmanager,ssm,sts,iam,kms"
+    with ministack(directory, port, services, {"AUTH": "true" if auth else "false"}) as (process, url):
         yield Aws(process, url, _session=_session(KEY, KEY))

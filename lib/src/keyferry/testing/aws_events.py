@@ -14,9 +14,9 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
-from keyferry.testing.aws import KEY, REGION
+from keyferry.testing.aws import KEY, REGION, ministack
 from keyferry.testing.ports import free_port
-from keyferry.testing.processes import Server, installed, logged, server
+from keyferry.testing.processes import Server
 
 _SERVICES = "secretsmanager,ssm,sts,iam,kms,sqs,events"
 
@@ -75,20 +75,5 @@ def aws_events_server(directory: Path) -> Iterator[AwsEventsServer]:
     Raises:
         ServerError: If it does not come up.
     """
-    directory.mkdir(parents=True, exist_ok=True)
-    port = free_port()
-    env = {
-        "BIND_HOST": "127.0.0.1",
-        "GATEWAY_PORT": str(port),
-        "SERVICES": _SERVICES,
-        "MINISTACK_REGION": REGION,
-        "HOME": str(directory),
-        "TMPDIR": str(directory),
-        "SFTP_ENABLED": "0",
-        "IOT_MTLS_ENABLED": "0",
-    }
-    url = f"http://127.0.0.1:{port}"
-    ready = logged(f"Running on {url}")
-    argv = [installed("ministack")]
-    with server(argv, name="ministack", log=directory / "ministack.log", ready=ready, env=env) as process:
+    with ministack(directory, free_port(), _SERVICES) as (process, url):
         yield AwsEventsServer(process, url, boto3.session.Session(KEY, KEY, region_name=REGION))

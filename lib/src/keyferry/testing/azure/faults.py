@@ -1,9 +1,10 @@
 """Has operations of the emulator misbehave, and notes who called what."""
 
-import asyncio
-from collections import Counter, deque
-from dataclasses import dataclass, field
+from collections import Counter
+from dataclasses import dataclass
 from typing import Any
+
+from keyferry.testing.faults import Switches
 
 
 @dataclass(frozen=True)
@@ -48,50 +49,20 @@ class Call:
     port: int = 0
 
 
-@dataclass
-class Faults:
-    """The switches. Operations are ``token``, ``imds``, and such as ``get secrets`` or ``list keys``.
+class Faults(Switches[Fault, Call]):
+    """The switches. Operations are ``token``, ``imds``, and such as ``get secrets`` or ``list keys``."""
 
-    Attributes:
-        calls: The latest ones.
-        peak: The most that were waiting for their faults' time at once.
-    """
-
-    calls: deque[Call] = field(default_factory=lambda: deque(maxlen=10_000))
-    peak: int = 0
-    _under_way: int = 0
-    _planned: dict[str, deque[Fault]] = field(default_factory=dict)
-    _standing: dict[str, Fault] = field(default_factory=dict)
+    def __init__(self) -> None:
+        super().__init__(SOUND)
 
     def count(self, operation: str) -> int:
         """How often an operation was called; calls of Key Vault without a token only ask for its challenge."""
         vault = " " in operation
         return Counter(call.operation for call in self.calls if call.authorized or not vault)[operation]
 
-    def once(self, operation: str, *faults: Fault) -> None:
-        """The next calls of an operation, one fault each; then all is as before."""
-        self._planned.setdefault(operation, deque()).extend(faults)
-
-    def always(self, operation: str, fault: Fault) -> None:
-        """Every call of an operation until `mend`."""
-        self._standing[operation] = fault
-
-    def mend(self) -> None:
-        """Everything works again."""
-        self._planned.clear()
-        self._standing.clear()
-
     async def meet(self, call: Call) -> Fault:
         """Note a call, take the time that its fault takes, and say what to do."""
         self.calls.append(call)
         if not call.authorized and " " in call.operation:
             return SOUND
-        planned = self._planned.get(call.operation)
-        fault = planned.popleft() if planned else self._standing.get(call.operation, SOUND)
-        self._under_way += 1
-        self.peak = max(self.peak, self._under_way)
-        try:
-            await asyncio.sleep(fault.seconds)
-        finally:
-            self._under_way -= 1
-        return fault
+        return await self.spend(call.operation)
