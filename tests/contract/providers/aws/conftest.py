@@ -3,7 +3,6 @@
 import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
 from itertools import count
 
@@ -11,11 +10,12 @@ import boto3
 import jwt
 import pytest
 
-from fetcher.provider import Provider, ProviderRequest
+from fetcher.provider import ProviderRequest
 from fetcher.providers.aws import open_provider
 from keyferry.resources import Pod
 from keyferry.testing.aws import KEY, Aws, aws_server
 from keyferry.testing.proxy import CountingProxy, counting_proxy
+from tests.contract.providers.opening import Opened, opening
 
 ISSUER = "https://oidc.example.org/id/1"
 
@@ -37,25 +37,9 @@ async def proxy(strict_aws: Aws) -> AsyncIterator[CountingProxy]:
 
 
 @pytest.fixture
-def opened(strict_aws: Aws, proxy: CountingProxy) -> Callable[..., AbstractAsyncContextManager[Provider]]:
+def opened(strict_aws: Aws, proxy: CountingProxy) -> Opened:
     """Opens a provider that talks to the proxy, with further environment variables."""
-
-    @asynccontextmanager
-    async def opened(**environ: str) -> AsyncIterator[Provider]:
-        running = await open_provider({"AWS_ENDPOINT_URL": proxy.url, "AWS_REGION": strict_aws.region, **environ})
-        try:
-            yield running
-        finally:
-            await running.close()
-
-    return opened
-
-
-@pytest.fixture
-async def provider(opened: Callable[..., AbstractAsyncContextManager[Provider]]) -> AsyncIterator[Provider]:
-    """A provider without further settings."""
-    async with opened() as running:
-        yield running
+    return opening(open_provider, {"AWS_ENDPOINT_URL": proxy.url, "AWS_REGION": strict_aws.region})
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,11 @@
 
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-import jwt
 import pytest
 import yaml
-from cryptography.hazmat.primitives.asymmetric import rsa
 
 from fetcher.provider import Provider, ProviderRequest, Secret
 from fetcher.providers.azure import open_provider
@@ -17,14 +14,12 @@ from keyferry.resources import Pod
 from keyferry.testing.azure import TENANT, AzureEmulator
 from keyferry.testing.azure.certificates import PEM, PFX, Issued, issue
 from keyferry.testing.azure.vaults import Vault
+from tests.contract.providers.clusters import KEYS, signed
+from tests.contract.providers.opening import Opened, opening
 
 AUDIENCE = "api://AzureADTokenExchange"
 ISSUER = "https://cluster.example"
 CLIENT = "aaaaaaaa-1111-2222-3333-444444444444"
-
-_KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-_JWK = jwt.algorithms.RSAAlgorithm.to_jwk(_KEY.public_key(), as_dict=True)
-KEYS = {"keys": [{**_JWK, "kid": "1", "use": "sig"}]}
 
 
 @dataclass(frozen=True)
@@ -41,10 +36,7 @@ class Tenant:
 
     def token(self, audience: str = AUDIENCE, **claims: Any) -> str:
         """A token as kubelet hands it out."""
-        now = int(time.time())
-        subject = f"system:serviceaccount:{self.pod.namespace}:{self.pod.service_account}"
-        usual = {"iss": ISSUER, "sub": subject, "aud": [audience], "iat": now, "exp": now + 600}
-        return jwt.encode({**usual, **claims}, _KEY, algorithm="RS256", headers={"kid": "1"})
+        return signed(self.pod, issuer=ISSUER, audience=[audience], **claims)
 
     def asks(
         self,
@@ -95,25 +87,9 @@ def tenant(azure: AzureEmulator) -> Tenant:
 
 
 @pytest.fixture
-def opened(azure: AzureEmulator) -> Callable[..., AbstractAsyncContextManager[Provider]]:
+def opened(azure: AzureEmulator) -> Opened:
     """Opens a provider that asks the emulator, with further environment variables."""
-
-    @asynccontextmanager
-    async def opened(**environ: str) -> AsyncIterator[Provider]:
-        running = await open_provider({**azure.environ(), **environ})
-        try:
-            yield running
-        finally:
-            await running.close()
-
-    return opened
-
-
-@pytest.fixture
-async def provider(opened: Callable[..., AbstractAsyncContextManager[Provider]]) -> AsyncIterator[Provider]:
-    """A provider without further settings."""
-    async with opened() as running:
-        yield running
+    return opening(open_provider, azure.environ())
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from keyferry.kube import Kube, connect
 from keyferry.resources import Pod
 from keyferry.testing.azure import TENANT, AzureEmulator
 from keyferry.testing.kube import KubeAPI
+from tests.contract.providers.clusters import issued
 
 AUDIENCE = "api://AzureADTokenExchange"
 OBJECTS = 'array: ["{objectName: db, objectType: secret}"]'
@@ -42,15 +43,11 @@ def asks(kube: Kube) -> Callable[..., Any]:
     """Requests of pods with a service account by this name, with a token that the cluster issues."""
 
     async def make(account: str, *, namespace: str = "default", audience: str = AUDIENCE) -> ProviderRequest:
-        accounts = f"/api/v1/namespaces/{namespace}/serviceaccounts"
-        await kube.call("POST", accounts, body={"metadata": {"name": account}})
-        spec = {"spec": {"audiences": [audience], "expirationSeconds": 600}}
-        issued = await kube.call("POST", f"{accounts}/{account}/token", body=spec)
-        assert issued is not None
+        token = await issued(kube, account, namespace=namespace, audience=audience)
         return ProviderRequest(
             parameters={"keyvaultName": "shop-vault", "tenantID": TENANT, "clientID": "app", "objects": OBJECTS},
             pod=Pod(namespace, "web-1", "1", account),
-            tokens={AUDIENCE: issued["status"]["token"]},
+            tokens={AUDIENCE: token},
         )
 
     return make

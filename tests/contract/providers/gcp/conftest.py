@@ -3,29 +3,24 @@
 import json
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import jwt
 import pytest
 import yaml
-from cryptography.hazmat.primitives.asymmetric import rsa
 
-from fetcher.provider import Provider, ProviderRequest
+from fetcher.provider import ProviderRequest
 from fetcher.providers.gcp import open_provider
 from keyferry.resources import Pod
 from keyferry.testing.gcp import GcpEmulator
+from tests.contract.providers.clusters import KEYS, signed
+from tests.contract.providers.opening import Opened, opening
 
 CLUSTER = "https://container.googleapis.com/v1/projects/demo/locations/europe-west1/clusters/blue"
 POOL = "demo.svc.id.goog"
 PROVIDER = "//iam.googleapis.com/projects/42/locations/global/workloadIdentityPools/clusters/providers/one"
 ACCESSOR = "roles/secretmanager.secretAccessor"
-
-_KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-_JWK = jwt.algorithms.RSAAlgorithm.to_jwk(_KEY.public_key(), as_dict=True)
-KEYS = {"keys": [{**_JWK, "kid": "1", "use": "sig"}]}
 
 
 @dataclass(frozen=True)
@@ -51,10 +46,7 @@ class Tenant:
 
     def token(self, audience: str = POOL, **claims: Any) -> str:
         """A token as kubelet hands it out."""
-        now = int(time.time())
-        subject = f"system:serviceaccount:{self.pod.namespace}:{self.pod.service_account}"
-        usual = {"iss": CLUSTER, "sub": subject, "aud": [audience], "iat": now, "exp": now + 600}
-        return jwt.encode({**usual, **claims}, _KEY, algorithm="RS256", headers={"kid": "1"})
+        return signed(self.pod, issuer=CLUSTER, audience=[audience], **claims)
 
     def asks(
         self,
@@ -102,25 +94,9 @@ def tenant(gcp: GcpEmulator) -> Tenant:
 
 
 @pytest.fixture
-def opened(gcp: GcpEmulator) -> Callable[..., AbstractAsyncContextManager[Provider]]:
+def opened(gcp: GcpEmulator) -> Opened:
     """Opens a provider that asks the emulator, with further environment variables."""
-
-    @asynccontextmanager
-    async def opened(**environ: str) -> AsyncIterator[Provider]:
-        running = await open_provider({**gcp.environ(), **environ})
-        try:
-            yield running
-        finally:
-            await running.close()
-
-    return opened
-
-
-@pytest.fixture
-async def provider(opened: Callable[..., AbstractAsyncContextManager[Provider]]) -> AsyncIterator[Provider]:
-    """A provider without further settings: the metadata server tells it of the cluster."""
-    async with opened() as running:
-        yield running
+    return opening(open_provider, gcp.environ())
 
 
 @pytest.fixture

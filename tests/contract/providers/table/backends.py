@@ -11,11 +11,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import grpc
-import jwt
 import yaml
 from botocore.exceptions import ClientError
-from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from fetcher.provider import Provider, ProviderRequest
 from fetcher.providers import open_providers
@@ -27,6 +24,7 @@ from keyferry.testing.gcp import Fault as GcpFault
 from keyferry.testing.gcp import GcpEmulator
 from keyferry.testing.openbao import OpenBao, openbao_server
 from keyferry.testing.proxy import CountingProxy, counting_proxy
+from tests.contract.providers.clusters import KEYS, PEM, signed
 
 ISSUER = "https://cluster.example"
 POD = Pod("shop", "web-1", "1", "web")
@@ -34,10 +32,6 @@ RETRY_AFTER = 17
 
 _CLIENT = "aaaaaaaa-1111-2222-3333-444444444444"
 _POOL = "//iam.googleapis.com/projects/42/locations/global/workloadIdentityPools/clusters/providers/one"
-_KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-_JWK = jwt.algorithms.RSAAlgorithm.to_jwk(_KEY.public_key(), as_dict=True)
-_KEYS = {"keys": [{**_JWK, "kid": "1", "use": "sig"}]}
-_PEM = _KEY.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
 
 _numbers = count()
 
@@ -49,9 +43,7 @@ def subject(pod: Pod) -> str:
 
 def token(pod: Pod, audience: str | list[str]) -> str:
     """A token as kubelet hands it out."""
-    now = int(time.time())
-    claims = {"iss": ISSUER, "sub": subject(pod), "aud": audience, "iat": now, "nbf": now, "exp": now + 600}
-    return jwt.encode(claims, _KEY, algorithm="RS256", headers={"kid": "1"})
+    return signed(pod, issuer=ISSUER, audience=audience)
 
 
 class Backend(Protocol):
@@ -345,7 +337,7 @@ async def aws(directory: Path) -> AsyncIterator[Backend]:
 async def azure(_: Path) -> AsyncIterator[Backend]:
     """A tenant in which a client stands for the service account."""
     async with AzureEmulator() as running:
-        running.directory.trust(ISSUER, _KEYS)
+        running.directory.trust(ISSUER, KEYS)
         running.directory.federate(TENANT, _CLIENT, issuer=ISSUER, subject=subject(POD))
         running.vault("shop-vault").allow(_CLIENT)
         yield AzureBackend(running)
@@ -355,7 +347,7 @@ async def azure(_: Path) -> AsyncIterator[Backend]:
 async def gcp(_: Path) -> AsyncIterator[Backend]:
     """A pool that trusts the cluster."""
     async with GcpEmulator() as running:
-        running.identities.trust_federated(_POOL, issuer=ISSUER, keys=_KEYS)
+        running.identities.trust_federated(_POOL, issuer=ISSUER, keys=KEYS)
         pool = _POOL.removeprefix("//iam.googleapis.com/").rpartition("/providers/")[0]
         member = f"principal://iam.googleapis.com/{pool}/subject/{subject(POD)}"
         for secret in ("db", "gone"):  # to those who may not read it Google does not tell whether a secret exists
@@ -368,7 +360,7 @@ async def vault(directory: Path) -> AsyncIterator[Backend]:
     """A mount and a role for the service account."""
     async with AsyncExitStack() as stack:
         bao = stack.enter_context(openbao_server(directory))
-        await bao.enable_jwt(mount="shop", public_keys=[_PEM])
+        await bao.enable_jwt(mount="shop", public_keys=[PEM])
         await bao.policy("shop", 'path "secret/data/shop/*" { capabilities = ["read"] }')
         role = {
             "role_type": "jwt",

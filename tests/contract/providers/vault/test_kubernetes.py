@@ -13,6 +13,7 @@ from keyferry.errors import AccessDenied
 from keyferry.kube import Kube, connect
 from keyferry.resources import Pod
 from keyferry.testing.kube import KubeAPI
+from tests.contract.providers.clusters import issued
 
 if TYPE_CHECKING:
     from tests.contract.providers.vault.conftest import Tenant
@@ -64,17 +65,13 @@ def asks(kube: Kube, tenant: Tenant, mount: str) -> Callable[..., Any]:
         parameter: str = "vaultAuthMountPath",
         **more: str,
     ) -> ProviderRequest:
-        accounts = f"/api/v1/namespaces/{namespace}/serviceaccounts"
-        await kube.call("POST", accounts, body={"metadata": {"name": account}})
-        spec = {"spec": {"audiences": [audience], "expirationSeconds": 600}}
-        issued = await kube.call("POST", f"{accounts}/{account}/token", body=spec)
+        token = await issued(kube, account, namespace=namespace, audience=audience)
         usual = tenant.asks({"objectName": "one", "secretPath": tenant.path("app"), "secretKey": "password"}).parameters
         parameters = {name: value for name, value in usual.items() if name != "vaultAuthMountPath"}
-        assert issued is not None
         return ProviderRequest(
             parameters={**parameters, parameter: mount, **more},
             pod=Pod(namespace, "web-1", "1", account),
-            tokens={"vault": issued["status"]["token"]},
+            tokens={"vault": token},
         )
 
     return make
