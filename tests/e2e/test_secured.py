@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import json
+import os
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -33,11 +39,20 @@ class Secured:
 
     world: World
     nats: Nats
+    command_line: dict[str, str]
 
     def violations(self) -> list[str]:
         """What somebody tried on the bus that is not his, by the server's log."""
         lines = self.nats.process.log.read_text().splitlines()
         return [line for line in lines if "Violation" in line or "authorization" in line.lower()]
+
+    async def keyferry(self, *argv: str) -> Any:
+        """What the command line prints, with the identity that is its own."""
+        env = os.environ | {"KEYFERRY_KUBECONFIG": str(self.world.servers.kube.kubeconfig)} | self.command_line
+        command = [sys.executable, "-m", "keyferry", *argv, "--json"]
+        ran = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, env=env, check=False)
+        assert ran.stdout, ran.stderr
+        return json.loads(ran.stdout)
 
 
 async def driver_token(kube: Kube, node: str) -> str:
@@ -45,7 +60,9 @@ async def driver_token(kube: Kube, node: str) -> str:
     name = "secrets-store-csi-driver"
     await kube.post("/api/v1/namespaces/kube-system/serviceaccounts", {"metadata": {"name": name}})
     spec = {"serviceAccountName": name, "nodeName": node, "containers": [{"name": "c", "image": "i"}]}
-    await kube.post("/api/v1/namespaces/kube-system/pods", {"metadata": {"name": f"driver-{node}"}, "spec": spec})
+    labels = {"app.kubernetes.io/name": "keyferry", "app.kubernetes.io/component": "node-driver"}
+    metadata = {"name": f"driver-{node}", "labels": labels}
+    await kube.post("/api/v1/namespaces/kube-system/pods", {"metadata": metadata, "spec": spec})
     bound = {"kind": "Pod", "apiVersion": "v1", "name": f"driver-{node}"}
     path = f"/api/v1/namespaces/kube-system/serviceaccounts/{name}/token"
     made = await kube.post(path, {"spec": {"audiences": ["keyferry-nats"], "boundObjectRef": bound}}) or {}
@@ -84,11 +101,12 @@ async def secured(servers: Stack, place: Path, kube: Kube, settle: Settle) -> As
         await enter(exits, stack.syncer(**told["syncer"], KEYFERRY_NAMESPACE="default"))
         identity = {**told["node-driver"], "KEYFERRY_NATS_TOKEN_FILE": str(token)}
         node = await enter(exits, stack.node_driver("node-s", **identity))
-        yield Secured(await settle(node), nats)
+        command_line = told["cli"] | {"KEYFERRY_NATS_URL": nats.url}
+        yield Secured(replace(await settle(node), servers=stack), nats, command_line)
 
 
 async def test_all_together(secured: Secured, until: Until) -> None:
-    """A pod mounts, its Secret is synced, a new value reaches both, and it goes; nobody was refused anything."""
+    """A pod mounts, its Secret is synced, a new value reaches both, the command line sees it; nobody was refused."""
     world = secured.world
     await world.secret("db", password="tiger")
     entry = {"objectName": "password", "secretPath": world.path("db"), "secretKey": "password"}
@@ -112,6 +130,14 @@ async def test_all_together(secured: Secured, until: Until) -> None:
     await world.secret("db", password="lion")
     await until(lambda: (target / "password").read_text() == "lion", within=30)
     await until(lambda: in_secret("lion"), within=30)
+
+    name = f"{world.namespace}/{pod['metadata']['name']}"
+    assert [each["pod"] for each in (await secured.keyferry("volumes"))["volumes"]] == [pod["metadata"]["name"]]
+    assert (await secured.keyferry("explain", name))["well"]
+    keys_dir = str(world.servers.keys_dir)
+    groups = (await secured.keyferry("doctor", name, "--fetch", "--keys-dir", keys_dir))["groups"]
+    found = {each["check"]: each["state"] for group in groups for each in group["findings"]}
+    assert (found["fetch"], found["streams"], found["fetchers"], found["redis"]) == ("ok", "ok", "ok", "ok")
 
     await world.kubelet.unpublish(pod)
     assert world.left(pod) == []
