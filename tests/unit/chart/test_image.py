@@ -10,8 +10,11 @@ from typing import Any
 
 import pytest
 
+from keyferry.testing.images.dockerfile import stages
+
 ROOT = Path(__file__).parents[3]
 DOCKERFILE = (ROOT / "deploy" / "docker" / "Dockerfile").read_text()
+BUILD = stages(ROOT / "deploy" / "docker" / "Dockerfile")[1].config.env
 FLAGS = ("--no-dev", "--frozen", "--no-editable", "--compile-bytecode")
 IGNORED = (ROOT / "deploy" / "docker" / "Dockerfile.dockerignore").read_text().splitlines()
 SERVICES = ("node-driver", "fetcher", "rotator", "syncer")
@@ -44,7 +47,7 @@ def test_the_image_of(service: str, context: Path, tmp_path: Path, record_proper
     made = run(
         *(str(UV), "sync", "--quiet", "--package", service, "--python", sys.executable, *FLAGS),
         cwd=context,
-        UV_PROJECT_ENVIRONMENT=str(home),
+        **(BUILD | {"UV_PROJECT_ENVIRONMENT": str(home)}),
     )
     assert made.returncode == 0, made.stderr
 

@@ -81,7 +81,7 @@ def test_probes_and_services_name_ports_that_exist(render: Any, name: str) -> No
         container = pod_of(workload)["containers"][0]
         named = {port["name"] for port in container.get("ports", ())}
         probes = [container[key] for key in container if key.endswith("Probe")]
-        assert {(probe.get("httpGet") or probe["tcpSocket"])["port"] for probe in probes} <= named
+        assert {probe["httpGet"]["port"] for probe in probes if "httpGet" in probe} <= named
     ports = {port["name"] for each in rendered.workloads for port in pod_of(each)["containers"][0].get("ports", ())}
     assert {port["targetPort"] for each in rendered.of("Service") for port in each["spec"]["ports"]} <= ports
 
@@ -94,6 +94,7 @@ def test_our_services_are_probed_where_they_serve(render: Any, name: str, servic
     (address,) = (each["value"] for each in container["env"] if each["name"] == "KEYFERRY_HTTP_ADDRESS")
     (port,) = (each["containerPort"] for each in container["ports"] if each["name"] == "http")
     assert f":{port}" == address
+    assert container["startupProbe"]["httpGet"] == {"path": "/healthz", "port": "http"}
     assert container["livenessProbe"]["httpGet"] == {"path": "/healthz", "port": "http"}
     assert container["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "http"}
     assert "command" not in container

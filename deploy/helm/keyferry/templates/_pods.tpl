@@ -19,6 +19,12 @@ securityContext:
 {{- end -}}
 
 {{- define "keyferry.probes" -}}
+# On a busy node a start can take longer than a service that hangs may live.
+startupProbe:
+  httpGet: {path: /healthz, port: http}
+  periodSeconds: 2
+  timeoutSeconds: 6
+  failureThreshold: 150
 livenessProbe:
   httpGet: {path: /healthz, port: http}
   periodSeconds: 10
