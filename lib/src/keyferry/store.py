@@ -27,6 +27,8 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from keyferry.errors import StoreUnavailable
 from keyferry.pipes import Pipes
 from keyferry.plaintext import check_encrypted
+from keyferry.settings import SettingsError
+from keyferry.store_versions import check_store_server
 
 log = logging.getLogger(__name__)
 
@@ -78,8 +80,9 @@ def check_store(url: str, *, allow_plaintext: bool) -> None:
 class Store:
     """A connection to Redis; made by `connect_store`. Without pipes it is a store that is always away."""
 
-    def __init__(self, pipes: Pipes | None) -> None:
+    def __init__(self, pipes: Pipes | None, *, any_version: bool = False) -> None:
         self._pipes = pipes
+        self._any_version = any_version
         self._answers = False
         self._trouble = asyncio.Event()
         self._said = ""
@@ -131,20 +134,38 @@ class Store:
                 await asyncio.wait_for(self._trouble.wait(), _QUIET_SECONDS)
             if self._trouble.is_set():
                 await asyncio.sleep(PROBE_SECONDS)
-            await self.probe()
+            try:
+                await self.probe()
+            except SettingsError as error:
+                self._complain(logging.ERROR, f"Redis is not used: {error}")
 
     async def probe(self) -> None:
-        """Find out whether the server answers."""
+        """Find out whether the server answers.
+
+        Raises:
+            SettingsError: it does, and has holes; it is said nothing more.
+        """
         if self._pipes is None:
             return
         with suppress(StoreUnavailable):
             await self._within("PING")
             if not self._answers:
+                if not self._any_version:
+                    check_store_server(await self._hello(self._pipes))
                 self._answers = True
                 self._trouble.clear()
                 CONNECTED.set(1)
                 log.info("Redis answers")
                 self._said = ""
+
+    async def _hello(self, pipes: Pipes) -> Any:
+        """What the server says of itself; an error's code if that is none of our business."""
+        try:
+            return await pipes.run(("HELLO",))
+        except ResponseError as error:
+            return _code(error)
+        except _GONE as error:
+            raise self._lost(error) from None
 
     async def _tried(self, *command: Argument) -> Any:
         if not self._answers:
@@ -170,17 +191,18 @@ class Store:
         self._answers = False
         self._trouble.set()
         CONNECTED.set(0)
-        if name != self._said:  # an outage is one line, not one a second
-            log.warning("Redis does not answer (%s); going on without it", name)
-        self._said = name
+        self._complain(logging.WARNING, f"Redis does not answer ({name}); going on without it")
         return _away()
 
     def _refused(self, code: str) -> StoreUnavailable:
         FAILURES.labels(code).inc()
-        if code != self._said:
-            log.warning("Redis refuses (%s)", code)
-        self._said = code
+        self._complain(logging.WARNING, f"Redis refuses ({code})")
         return StoreUnavailable(f"Redis refuses ({code}): see its log, its memory limit and the rights of our user")
+
+    def _complain(self, level: int, text: str) -> None:
+        if text != self._said:  # an outage is one line, not one a second
+            log.log(level, "%s", text)
+        self._said = text
 
 
 class _Trusting(redis.SSLConnection):
@@ -192,13 +214,17 @@ class _Trusting(redis.SSLConnection):
 
 
 @asynccontextmanager
-async def connect_store(url: str, *, name: str, ca_file: str = "") -> AsyncIterator[Store]:
+async def connect_store(url: str, *, name: str, ca_file: str = "", any_version: bool = False) -> AsyncIterator[Store]:
     """A store for as long as the block lasts, whether or not the server is there at its beginning.
 
     Args:
         url: As `store_url` takes it; empty for none: every call then raises `StoreUnavailable`.
         name: Shown by the server.
         ca_file: PEM file of those who may vouch for a server with TLS; the system's if empty.
+        any_version: Whether to use a server with known holes.
+
+    Raises:
+        SettingsError: the server has such, at the beginning of the block; one that comes later is not used.
     """
     if not url:
         yield Store(None)
@@ -220,8 +246,13 @@ async def connect_store(url: str, *, name: str, ca_file: str = "") -> AsyncItera
     if is_encrypted:
         pool.connection_class = _Trusting  # from_url goes by the scheme alone
     pipes = Pipes(pool, count=_CONNECTIONS, seconds=CALL_SECONDS)
-    store = Store(pipes)
-    await store.probe()
+    store = Store(pipes, any_version=any_version)
+    try:
+        await store.probe()
+    except SettingsError:
+        await pipes.close()
+        await pool.disconnect()
+        raise
     watching = asyncio.create_task(store.watch())
     try:
         yield store

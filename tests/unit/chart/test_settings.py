@@ -42,6 +42,7 @@ CLASSES: dict[str, tuple[type, ...]] = {
 }
 FIXED = {  # one driver name, a pod's own service account, no keys for a rotator; a service has a key, or a node a token
     "KEYFERRY_ALLOW_PLAINTEXT",
+    "KEYFERRY_REDIS_ANY_VERSION",
     "KEYFERRY_NATS_NKEY_FILE",
     "KEYFERRY_NATS_TOKEN_FILE",
     "KEYFERRY_DRIVER_NAME",
@@ -144,6 +145,7 @@ def test_external_servers(render: Any) -> None:
     told = environment(rendered.container("fetcher"))
     assert told["KEYFERRY_NATS_URL"] == {"secretKeyRef": {"name": "our-nats", "key": "url"}}
     assert told["KEYFERRY_REDIS_URL"] == {"secretKeyRef": {"name": "our-redis", "key": "url"}}
+    assert told["KEYFERRY_REDIS_ANY_VERSION"] == "true"
     assert {each["metadata"]["name"] for each in rendered.of("StatefulSet", "Service", "ConfigMap")} == set()
     by_url = render("external", nats={"existingSecret": "", "url": "tls://a:4222,tls://b:4222"})
     assert environment(by_url.container("rotator"))["KEYFERRY_NATS_URL"] == "tls://a:4222,tls://b:4222"

@@ -73,6 +73,10 @@
 - name: KEYFERRY_REDIS_CA_FILE
   value: /etc/keyferry/redis/ca.crt
 {{- end }}
+{{- if and $redis.anyVersion (not (index . 0).Values.valkey.enabled) }}
+- name: KEYFERRY_REDIS_ANY_VERSION
+  value: "true"
+{{- end }}
 {{- end -}}
 
 {{- define "keyferry.rotationInterval" -}}

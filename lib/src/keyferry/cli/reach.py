@@ -134,7 +134,7 @@ class Reach:
             if self.from_cluster:
                 borrowed = await stack.enter_async_context(self._borrowed(LOOKER))
                 url, ca_file = borrowed.at(url), borrowed.ca_file
-            store = await stack.enter_async_context(connect_store(url, name=LOOKER, ca_file=ca_file))
+            store = await stack.enter_async_context(connect_store(url, name=LOOKER, ca_file=ca_file, any_version=True))
             if not store.is_connected:
                 raise Lacking(f"Redis does not answer, or refuses our password\n  {_REDIS}")
             yield store

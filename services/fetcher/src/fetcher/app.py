@@ -46,7 +46,9 @@ async def _serve(settings: Settings, ready: Readiness, keys: KeyFile[FetcherKeys
     async with (
         connect(settings.nats_url, name="fetcher", access=settings.access) as bus,
         connect_kube(settings.kubeconfig or None, user_agent="keyferry-fetcher") as kube,
-        connect_store(settings.redis_url, name="fetcher", ca_file=settings.redis_ca_file) as store,
+        connect_store(
+            settings.redis_url, name="fetcher", ca_file=settings.redis_ca_file, any_version=settings.redis_any_version
+        ) as store,
         open_providers(settings.providers, os.environ) as providers,
         asyncio.TaskGroup() as tasks,
     ):

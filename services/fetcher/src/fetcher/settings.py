@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from keyferry.audit import LOGS
 from keyferry.service import ServiceSettings
-from keyferry.settings import count, duration, setting, size, words
+from keyferry.settings import count, duration, flag, setting, size, words
 from keyferry.store import check_store, store_url
+from keyferry.store_versions import ANY_VERSION
 
 
 def account(text: str) -> str:
@@ -61,6 +62,12 @@ class Settings(ServiceSettings):
     )
     redis_ca_file: str = setting(
         "KEYFERRY_REDIS_CA_FILE", "PEM file of the CAs of a rediss:// server; the system's without it", default=""
+    )
+    redis_any_version: bool = setting(
+        ANY_VERSION,
+        "true to use a Redis or Valkey with known holes, such as a managed one that is mended under its old version",
+        default=False,
+        parse=flag,
     )
     backend_calls: int = setting(
         "KEYFERRY_BACKEND_CONCURRENCY",

@@ -31,7 +31,9 @@ async def serve(settings: Settings, ready: Readiness) -> None:
     )
     async with (
         connect(settings.nats_url, name="rotator", access=settings.access) as bus,
-        connect_store(settings.redis_url, name="rotator", ca_file=settings.redis_ca_file) as store,
+        connect_store(
+            settings.redis_url, name="rotator", ca_file=settings.redis_ca_file, any_version=settings.redis_any_version
+        ) as store,
         asyncio.TaskGroup() as tasks,
     ):
         schedule = Schedule(store, policy)

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from keyferry.plaintext import ALLOW, check_encrypted
 from keyferry.service import ServiceSettings
-from keyferry.settings import SettingsError, address, count, duration, interval, setting
+from keyferry.settings import SettingsError, address, count, duration, flag, interval, setting
 from keyferry.store import check_store, store_url
+from keyferry.store_versions import ANY_VERSION
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +23,12 @@ class Settings(ServiceSettings):
     )
     redis_ca_file: str = setting(
         "KEYFERRY_REDIS_CA_FILE", "PEM file of the CAs of a rediss:// server; the system's without it", default=""
+    )
+    redis_any_version: bool = setting(
+        ANY_VERSION,
+        "true to use a Redis or Valkey with known holes, such as a managed one that is mended under its old version",
+        default=False,
+        parse=flag,
     )
     interval: float = setting(
         "KEYFERRY_ROTATION_INTERVAL",
