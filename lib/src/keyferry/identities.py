@@ -3,7 +3,7 @@
 One folder: a seed for each service's NATS key and for the issuer of the nodes' rights; the server's list of who may do
 what, which holds no secret; users of Redis or Valkey; and certificates of both servers, with the authority that vouches
 for them. ``manifests`` prints the folder as ConfigMaps and Secrets, one for each who needs it, the authority's key for
-nobody; ``renew`` makes certificates anew.
+nobody; ``renew`` makes certificates anew, ``update`` brings a folder of an older version up to this one.
 """
 
 from __future__ import annotations
@@ -16,10 +16,12 @@ import sys
 import time
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from keyferry import certificates, renewal
+from keyferry.bus.auth_conf import server_config
 from keyferry.bus.nkeys import Nkey, Role
-from keyferry.bus.permissions import ACCOUNT, CALLOUT, CALLOUT_ACCOUNT, SERVICES, Rights
+from keyferry.bus.permissions import SERVICES
 from keyferry.store_users import STORE_USERS, acl_file
 
 CALLOUT_KEY, ISSUER_KEY = "callout.nk", "issuer.nk"
@@ -27,33 +29,6 @@ AUTH, USERS = "auth.conf", "users.acl"
 CA, CA_KEY, NATS_TLS, STORE_TLS = "ca.crt", "ca.key", "nats", "redis"
 _REDIS_PORT = 6379
 _PASSWORD_BYTES = 24
-
-_TEMPLATE = """\
-# Made by `python -m keyferry.identities create`: public keys and what each may do. The keys themselves are elsewhere.
-accounts {{
-  {account} {{
-    jetstream: enabled
-    users: [
-{users}
-    ]
-  }}
-  {callout_account} {{
-    users: [
-{callout}
-    ]
-  }}
-  SYS {{}}
-}}
-system_account: SYS
-authorization {{
-  timeout: 5  # seconds, within which a fetcher must have looked at a node's token
-  auth_callout {{
-    issuer: {issuer}
-    account: {callout_account}
-    auth_users: {auth_users}
-  }}
-}}
-"""
 
 
 def create(directory: Path, *, nats_hosts: list[str], redis_hosts: list[str], now: float | None = None) -> None:
@@ -71,53 +46,48 @@ def create(directory: Path, *, nats_hosts: list[str], redis_hosts: list[str], no
     if (directory / AUTH).exists():
         raise FileExistsError(f"{directory} holds identities already: make new ones in another folder")
     directory.mkdir(parents=True, exist_ok=True)
-    services, callout = {name: Nkey.generate(Role.USER) for name in SERVICES}, Nkey.generate(Role.USER)
-    issuer = Nkey.generate(Role.ACCOUNT)
-    for file, key in {**{f"{name}.nk": key for name, key in services.items()}, CALLOUT_KEY: callout}.items():
-        _write(directory / file, key.seed)
-    _write(directory / ISSUER_KEY, issuer.seed)
     _begin(directory, {NATS_TLS: nats_hosts, STORE_TLS: redis_hosts}, time.time() if now is None else now)
-    passwords = {user: secrets.token_urlsafe(_PASSWORD_BYTES) for user in STORE_USERS}
-    for user, password in passwords.items():
-        _write(directory / f"{user}.redis-url", f"rediss://{user}:{password}@{redis_hosts[0]}:{_REDIS_PORT}/0")
-    _write(directory / USERS, acl_file(passwords))
-    public = {name: key.public for name, key in services.items()}
-    _write(directory / AUTH, server_config(public, callout=callout.public, issuer=issuer.public), mode=0o644)
+    update(directory, redis_at=f"{redis_hosts[0]}:{_REDIS_PORT}")
 
 
-def server_config(public: dict[str, str], *, callout: str, issuer: str) -> str:
-    """What nats-server includes in its configuration.
+def update(directory: Path, *, redis_at: str = "") -> list[str]:
+    """Make the identities of this version that are missing, and what follows from all: who may do what.
 
     Args:
-        public: Service to its public key.
-        callout: Public key of the fetchers' connection that answers for nodes.
-        issuer: Public key that the nodes' rights are signed with.
+        directory: What `create` made, of this version or an older one.
+        redis_at: Host and port of Redis or Valkey; the fetchers' where not given.
+
+    Returns:
+        The names of the files that are new or have changed.
+
+    Raises:
+        OSError, ValueError: the folder holds something else.
     """
-    return _TEMPLATE.format(
-        account=ACCOUNT,
-        callout_account=CALLOUT_ACCOUNT,
-        users="\n".join(_user(name, public[name], rights) for name, rights in SERVICES.items()),
-        callout=_user("callout", callout, CALLOUT),
-        issuer=issuer,
-        auth_users=json.dumps([*public.values(), callout]),
-    )
+    before = {path.name: path.read_text() for path in directory.iterdir() if path.is_file()}
+    services = {name: _key(directory, f"{name}.nk", Role.USER).public for name in SERVICES}
+    callout, issuer = _key(directory, CALLOUT_KEY, Role.USER), _key(directory, ISSUER_KEY, Role.ACCOUNT)
+    redis_at = redis_at or urlsplit((directory / "fetcher.redis-url").read_text()).netloc.rpartition("@")[2]
+    users = acl_file({user: _password(directory, user, redis_at) for user in STORE_USERS})
+    if before.get(USERS) != users:
+        _write(directory / USERS, users)
+    auth = server_config(services, callout=callout.public, issuer=issuer.public)
+    if before.get(AUTH) != auth:
+        _write(directory / AUTH, auth, mode=0o644)
+    after = {path.name: path.read_text() for path in directory.iterdir() if path.is_file()}
+    return sorted(name for name in after if after[name] != before.get(name))
 
 
-def _user(name: str, key: str, rights: Rights) -> str:
-    def listed(subjects: tuple[str, ...]) -> str:
-        return "".join(f"\n          {json.dumps(subject)}" for subject in subjects)
+def _key(directory: Path, file: str, role: Role) -> Nkey:
+    if not (directory / file).exists():
+        _write(directory / file, Nkey.generate(role).seed)
+    return Nkey.from_seed((directory / file).read_text(), role)
 
-    return f"""\
-      {{  # {name}
-        nkey: {key}
-        allowed_connection_types: ["STANDARD"]
-        permissions {{
-          publish {{ allow: [{listed(rights.publish)}
-          ] }}
-          subscribe {{ allow: [{listed(rights.subscribe)}
-          ] }}
-        }}
-      }}"""
+
+def _password(directory: Path, user: str, redis_at: str) -> str:
+    file = directory / f"{user}.redis-url"
+    if not file.exists():
+        _write(file, f"rediss://{user}:{secrets.token_urlsafe(_PASSWORD_BYTES)}@{redis_at}/0")
+    return urlsplit(file.read_text()).password or ""
 
 
 def renew(directory: Path, *, now: float, since: float = 0.0) -> list[str]:
@@ -220,7 +190,8 @@ def main(arguments: list[str] | None = None) -> int:
     making = actions.add_parser("create", help="make keys, users and certificates")
     showing = actions.add_parser("manifests", help="print them as ConfigMaps and Secrets for `kubectl apply -f -`")
     renewing = actions.add_parser("renew", help="make certificates anew whose end is near; their files are named")
-    for action in (making, showing, renewing):
+    updating = actions.add_parser("update", help="make what this version has and the folder lacks; files are named")
+    for action in (making, showing, renewing, updating):
         action.add_argument("--dir", type=Path, required=True, help="their folder")
     making.add_argument("--nats-host", action="append", required=True, help="a name that NATS is reached by; repeat it")
     making.add_argument("--redis-host", action="append", required=True, help="a name of Redis or Valkey; repeat it")
@@ -232,14 +203,19 @@ def main(arguments: list[str] | None = None) -> int:
             create(asked.dir, nats_hosts=asked.nats_host, redis_hosts=asked.redis_host)
         elif asked.action == "renew":
             now = time.time()
-            changed = renew(asked.dir, now=now, since=now if asked.all else 0.0)
-            sys.stdout.write("".join(f"{name}\n" for name in changed))
+            _name(renew(asked.dir, now=now, since=now if asked.all else 0.0))
+        elif asked.action == "update":
+            _name(update(asked.dir))
         else:
             sys.stdout.write(json.dumps(manifests(asked.dir, asked.namespace), indent=1) + "\n")
     except (OSError, KeyError, ValueError) as error:
         sys.stderr.write(f"keyferry.identities: {error}\n")
         return 1
     return 0
+
+
+def _name(files: list[str]) -> None:
+    sys.stdout.write("".join(f"{name}\n" for name in files))
 
 
 if __name__ == "__main__":

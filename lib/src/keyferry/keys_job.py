@@ -20,6 +20,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from keyferry import certificates_job, identities, keymaking, keys
+from keyferry.bus.auth_conf import server_config
 from keyferry.bus.nkeys import Nkey, NkeyError, Role
 from keyferry.bus.permissions import SERVICES
 from keyferry.errors import InternalError, KeyferryError
@@ -122,7 +123,7 @@ def _server_config(held: Held) -> str:
     def public(service: str, file: str, role: Role) -> str:
         return Nkey.from_seed(held[f"keyferry-{service}-identity"][file], role).public
 
-    return identities.server_config(
+    return server_config(
         {name: public(name, "nats.nk", Role.USER) for name in SERVICES},
         callout=public("fetcher", identities.CALLOUT_KEY, Role.USER),
         issuer=public("fetcher", identities.ISSUER_KEY, Role.ACCOUNT),

@@ -82,3 +82,28 @@ def test_altered_jwt(part: int) -> None:
     with pytest.raises(NkeyError):
         opened(jwt, Role.ACCOUNT)
     assert opened(jwt, Role.SERVER)["sub"] == "x"
+
+
+def test_a_folder_of_an_older_version(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Is given the identities that it lacks, with their rights; what others have in their hands stays as it is."""
+    folder = tmp_path / "old"
+    identities.create(folder, nats_hosts=["nats"], redis_hosts=["valkey"])
+    whole = {path.name: path.read_text() for path in folder.iterdir()}
+    for name in ("cli.nk", "mender.nk", "cli.redis-url"):
+        (folder / name).unlink()
+    for name in ("auth.conf", "users.acl"):
+        (folder / name).write_text("old")
+
+    new = ["auth.conf", "cli.nk", "cli.redis-url", "mender.nk", "users.acl"]
+    assert identities.main(["update", "--dir", str(folder)]) == 0
+    assert capsys.readouterr().out.split() == new
+    after = {path.name: path.read_text() for path in folder.iterdir()}
+    assert {name: after[name] for name in after if name not in new} == {
+        name: whole[name] for name in whole if name not in new
+    }
+    key = Nkey.from_seed(after["mender.nk"], Role.USER)
+    assert key.public in after["auth.conf"]
+    assert after["cli.redis-url"].startswith("rediss://cli:")
+    assert after["cli.redis-url"].endswith("@valkey:6379/0")
+    assert identities.main(["update", "--dir", str(folder)]) == 0
+    assert capsys.readouterr().out == ""
