@@ -126,7 +126,11 @@ async def test_a_hint_reaches_who_listens(bus: Bus, plain: Client) -> None:
     async def take(message: Msg) -> None:
         come.put_nowait(message.data)
 
+    await plain.subscribe("keyferry.refresh.n2", cb=take)
+    await plain.flush()
     await bus.hint("keyferry.refresh.n1", b"nobody hears", destination="keyferry.refresh")
+    await bus.hint("keyferry.refresh.n2", b"another's", destination="keyferry.refresh")
+    assert await asyncio.wait_for(come.get(), 10) == b"another's"  # so the server has done with the one before
     await plain.subscribe("keyferry.refresh.n1", cb=take)
     await plain.flush()
     await bus.hint("keyferry.refresh.n1", b"heard", destination="keyferry.refresh")
