@@ -17,7 +17,7 @@
 {{- if .Values.valkey.enabled }}
 - --redis-workload=deployments/{{ $name }}-valkey
 {{- end }}
-{{- with .Values.keys.renewal.since }}
+{{- with dig "renewal" "since" "" .Values.keys }}{{/* --reuse-values of an older chart has no such value */}}
 - --since={{ . }}
 {{- end }}
 {{- end -}}

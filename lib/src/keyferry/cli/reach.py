@@ -103,7 +103,7 @@ class Reach:
             access = self.nats.access
             if self.from_cluster:
                 borrowed = await stack.enter_async_context(self._borrowed(identity))
-                access = Access(ca_file=borrowed.ca_file, seed=borrowed.seed)
+                access = Access(ca_file=access.ca_file or borrowed.ca_file, seed=borrowed.seed)
             if bearer:
                 access = replace(access, nkey_file="", seed="", token_file="", bearer=bearer)
             try:
@@ -133,7 +133,7 @@ class Reach:
                 raise Lacking(str(error)) from None
             if self.from_cluster:
                 borrowed = await stack.enter_async_context(self._borrowed(LOOKER))
-                url, ca_file = borrowed.at(url), borrowed.ca_file
+                url, ca_file = borrowed.at(url), ca_file or borrowed.ca_file
             store = await stack.enter_async_context(connect_store(url, name=LOOKER, ca_file=ca_file, any_version=True))
             if not store.is_connected:
                 raise Lacking(f"Redis does not answer, or refuses our password\n  {_REDIS}")
