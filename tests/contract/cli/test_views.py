@@ -85,7 +85,7 @@ async def test_volumes(bus: Bus, capsys: pytest.CaptureFixture[str]) -> None:
         "v4": ("failing", "failed"),
     }
     assert (rows["v2"]["node"], rows["v2"]["left_out"], rows["v2"]["versions"]) == ("n.2", ["extra"], {"password": "7"})
-    assert 60 <= rows["v1"]["age_seconds"] < 600
+    assert 60 <= rows["v1"]["age_seconds"] < 7200  # it is since the run began
     assert rows["v4"]["failure"]["reason"] == "RateLimited"
 
 
