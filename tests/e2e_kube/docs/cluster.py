@@ -35,7 +35,7 @@ from tests.unit.docs.pages import DOCS, ROOT
 GUIDE = tuple(steps(DOCS / "guide.md"))
 FILES = {each.file: each.text for each in GUIDE if each.file}
 NAMESPACE = "production"
-LOOKS = re.compile(r"kubectl (get|describe|logs) |keyferry (?!keys)")
+LOOKS = re.compile(r"kubectl (get|describe|logs|port-forward) |keyferry (?!keys)")
 """Commands that can be run again and change nothing."""
 SYNCED = {"name": "aws-secrets-with-sync", "file": "database-creds", "value": '{"user": "app", "password": "creds"}'}
 

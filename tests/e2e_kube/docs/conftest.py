@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -19,6 +20,11 @@ from keyferry.testing.openbao import openbao_server
 from keyferry.testing.valkey import valkey_server
 from tests.e2e_kube.docs import guide
 from tests.e2e_kube.docs.cluster import Around, Cluster, all_gone, fill, furnish, rolled_out, terminal
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The page of operations comes last: it loses all keys, and what is in work then."""
+    items.sort(key=lambda item: item.path.name == "test_operations.py" and item.path.parent == Path(__file__).parent)
 
 
 @pytest.fixture(scope="session")
