@@ -20,7 +20,7 @@ from keyferry.bus import Consumer
 from keyferry.bus.client import Connection
 from keyferry.bus.identity import BusSettings
 from keyferry.bus.requests import AT_ONCE
-from keyferry.settings import SettingsError, count, load, setting
+from keyferry.settings import SettingsError, count, load, setting, size
 from keyferry.subjects import END_SUBJECT, service_inbox
 
 MOUNTS = Consumer("FETCH", "fetch-mount", "keyferry.fetch.mount.*", "keyferry.fetch.mount")
@@ -38,6 +38,7 @@ SYNC_CONTENTS = Consumer("SYNC", "syncer-contents", "keyferry.sync.>", "keyferry
 CONSUMERS = (MOUNTS, REFRESHES, ENDINGS, SCHEDULE_VOLUMES, SCHEDULE_CHANGES, SYNC_VOLUMES, SYNC_CONTENTS)
 
 _MINUTE, _DAY = 60.0, 86400.0
+_LARGEST_REQUEST = 2 * 1024 * 1024  # bytes; a Secret that a volume names, of one MiB at most, and the pod's tokens
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +64,13 @@ class Settings(BusSettings):
         default=2 * AT_ONCE,
         parse=count,
     )
+    volumes_bytes: int = setting(
+        "KEYFERRY_VOLUMES_MAX_BYTES",
+        "what the last words on all volumes may take of the disk of NATS, some 500 bytes each; beyond, new volumes are "
+        "not told of, and requests still have their room",
+        default=512 * 1024**2,
+        parse=size,
+    )
 
 
 def streams(settings: Settings) -> list[StreamConfig]:
@@ -78,6 +86,7 @@ def streams(settings: Settings) -> list[StreamConfig]:
             max_msgs=settings.max_requests,
             max_msgs_per_subject=settings.max_requests_of_one,  # a node has a subject for each lane, and no other's
             discard_new_per_subject=True,
+            max_msg_size=_LARGEST_REQUEST,
             max_age=3 * _MINUTE,  # kubelet gives up after two; a request's own deadline is stricter
             duplicate_window=2 * _MINUTE,
             num_replicas=settings.replicas,
@@ -87,7 +96,9 @@ def streams(settings: Settings) -> list[StreamConfig]:
             description="the last word on each volume",
             subjects=["keyferry.volume.>"],
             storage=StorageType.FILE,
+            discard=DiscardPolicy.NEW,  # a node that makes up volumes takes none of the words on those that there are
             max_msgs_per_subject=1,
+            max_bytes=settings.volumes_bytes,
             allow_msg_ttl=True,
             allow_direct=True,  # a rotator that has lost its schedule reads it all again, without making a consumer
             max_age=2 * _DAY,  # behind the per-message TTLs, for messages of a node that set none

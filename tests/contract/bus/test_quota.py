@@ -9,7 +9,7 @@ import pytest
 
 from keyferry.bus import Bus, Delivery
 from keyferry.bus.requests import AT_ONCE
-from keyferry.errors import BusFull, RequestExpired
+from keyferry.errors import BusFull, ContentTooLarge, RequestExpired
 from keyferry.settings import load
 from keyferry.streams import REFRESHES, Settings, ensure, streams
 from keyferry.subjects import mount_subject, refresh_subject
@@ -27,12 +27,17 @@ async def with_quota(nats: Nats, each: int) -> None:
     await ensure(load(Settings, {"KEYFERRY_NATS_URL": nats.url, "KEYFERRY_FETCH_MAX_MESSAGES_PER_NODE": str(each)}))
 
 
+async def refused(admin: Admin, subject: str, payload: bytes = b"mad") -> str:
+    """Why the stream does not take what is published; empty if it does."""
+    answer = json.loads((await admin.client.request(subject, payload, timeout=5)).data)
+    return str(answer.get("error", {}).get("description", ""))
+
+
 async def fill(admin: Admin, subject: str) -> int:
     """Publish on a subject until the stream refuses; returns how many it has taken."""
     for taken in count():
-        answer = json.loads((await admin.client.request(subject, b"mad", timeout=5)).data)
-        if "error" in answer:
-            assert "per subject" in answer["error"]["description"]
+        if refusal := await refused(admin, subject):
+            assert "per subject" in refusal
             return taken
     raise AssertionError
 
@@ -137,3 +142,27 @@ async def test_no_place_in_time(node: Node, admin: Admin) -> None:
 
     assert (await admin.context.stream_info("FETCH")).state.last_seq == AT_ONCE
     await asyncio.gather(*mounts, return_exceptions=True)
+
+
+async def test_words_on_volumes_that_do_not_exist(node: Node, bus: Bus, admin: Admin, nats: Nats) -> None:
+    """They fill their own stream alone: words that are there can be renewed, and mounts have their room."""
+    await ensure(load(Settings, {"KEYFERRY_NATS_URL": nats.url, "KEYFERRY_VOLUMES_MAX_BYTES": "64Ki"}))
+    await node.bus.publish("keyferry.volume.node-1.v1", b"x" * 500, destination="keyferry.volume")
+    for number in count():
+        if refusal := await refused(admin, f"keyferry.volume.mad.v{number}", b"x" * 500):
+            break
+    assert refusal == "maximum bytes exceeded"
+
+    await node.bus.publish("keyferry.volume.node-1.v1", b"y" * 500, destination="keyferry.volume")
+    with pytest.raises(BusFull, match="takes no more bytes"):
+        await node.bus.publish("keyferry.volume.node-1.v2", b"x" * 500, destination="keyferry.volume")
+    async with consuming(bus, answering(bus)):
+        assert await node.ask("r-1") == b"answer"
+
+
+async def test_an_enormous_request(bus: Bus, admin: Admin) -> None:
+    """A request of the largest Secret that Kubernetes keeps fits; larger ones would fill the disk, and are refused."""
+    assert not await refused(admin, MAD, b"x" * 1024**2)
+    with pytest.raises(ContentTooLarge, match="larger than NATS takes"):
+        await bus.publish(MAD, b"x" * (2 * 1024**2 + 1), destination="keyferry.fetch.mount")
+    assert await admin.waiting() == 1
