@@ -5,10 +5,10 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from keyferry.testing.chart.fitting import NAMESPACE, RELEASE, STORAGE_CLASS, Json, Place
+from keyferry.testing.chart.fitting import NAMESPACE, RELEASE, STORAGE_CLASS, Json, Place, pod_of
 from keyferry.testing.chart.release import rendered
 from keyferry.testing.images.release import archive
 from keyferry.testing.kube.node import RealNode
@@ -34,15 +34,14 @@ def load_images(node: RealNode) -> None:
         ImagesMissing: one cannot be made here.
         ServerError: containerd does not take them.
     """
-    pods = [
-        each["spec"]["template"]["spec"] for each in rendered(place_of(node), {}) if "template" in each.get("spec", {})
-    ]
+    pods = [pod for each in rendered(place_of(node), {}) if (pod := pod_of(each))]
     names = {container["image"] for pod in pods for container in pod["containers"]}
     by_short = {name.rpartition(":")[0].rpartition("/")[2]: name for name in sorted(names)}
     argv = ["ctr", "--namespace", "k8s.io", "images", "import", "-"]
     with subprocess.Popen(argv, env=node.env, stdin=-1, stdout=-1, stderr=subprocess.STDOUT) as importing:
         assert importing.stdin is not None
-        archive(importing.stdin, by_short)
+        with suppress(BrokenPipeError):  # it says itself why it reads no further
+            archive(importing.stdin, by_short)
         said = importing.communicate()[0]
     if importing.returncode:
         raise ServerError(f"containerd takes no image: {said.decode(errors='replace')}")

@@ -15,6 +15,7 @@ Json = dict[str, Any]
 RELEASE, NAMESPACE = "csi-secrets-store", "kube-system"
 API_NAME = "kubernetes.default.svc"
 STORAGE_CLASS = "local"
+_ANY_VERSION = {"name": "KEYFERRY_REDIS_ANY_VERSION", "value": "true"}
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,9 @@ def values(place: Place) -> Json:
         "linux": {"kubeletRootDir": place.kubelet_root},
         # There is one node, and without DNS the servers of a NATS cluster do not find each other.
         "nats": {"replicas": 1, "persistence": {"storageClassName": STORAGE_CLASS}},
+        # Debian's Valkey, which has TLS, is mended under its old version.
+        "fetcher": {"env": [_ANY_VERSION]},
+        "rotator": {"env": [_ANY_VERSION]},
     }
 
 
@@ -51,16 +55,22 @@ def _disruption_budgets(each: Json, _: Place) -> None:
         each["spec"].pop("unhealthyPodEvictionPolicy")
 
 
+def _cron_jobs(each: Json, _: Place) -> None:
+    """batch/v1 has no CronJob before 1.21."""
+    if each["kind"] == "CronJob":
+        each["apiVersion"] = "batch/v1beta1"
+
+
 def _names(each: Json, place: Place) -> None:
     """There is no DNS: names of Services, as the chart writes them, are in each pod's hosts file."""
-    if (pod := _pod(each)) is not None:
+    if (pod := pod_of(each)) is not None:
         services = [f"{RELEASE}-{name}.{NAMESPACE}.svc" for name in ("nats", "valkey")]
         pod["hostAliases"] = [{"ip": place.host, "hostnames": [*services, API_NAME]}]
 
 
 def _api_server(each: Json, place: Place) -> None:
     """There is no kube-proxy: the variables that kubelet sets name an address that does not answer."""
-    for container in (_pod(each) or {}).get("containers", []):
+    for container in (pod_of(each) or {}).get("containers", []):
         found = {"KUBERNETES_SERVICE_HOST": API_NAME, "KUBERNETES_SERVICE_PORT": str(place.api_port)}
         container["env"] = [
             *container.get("env", []),
@@ -94,6 +104,7 @@ def _drop_empty_defaults(node: Any) -> None:
 
 PATCHES: tuple[Callable[[Json, Place], None], ...] = (
     _disruption_budgets,
+    _cron_jobs,
     _names,
     _api_server,
     _protocols,
@@ -108,7 +119,8 @@ def fit(objects: list[Json], place: Place) -> None:
             patch(each, place)
 
 
-def _pod(each: Json) -> Json | None:
-    """The pod specification of what makes pods."""
-    spec: Json | None = each.get("spec", {}).get("template", {}).get("spec")
+def pod_of(each: Json) -> Json | None:
+    """The pod specification of what makes pods, now or by Jobs."""
+    maker = each.get("spec", {})
+    spec: Json | None = maker.get("jobTemplate", {}).get("spec", maker).get("template", {}).get("spec")
     return spec
