@@ -49,6 +49,8 @@ def pytest_runtest_makereport(item: pytest.Function) -> Generator[None, pytest.T
             for name in ("driver", "fetcher", "rotator", "syncer")
             if name in found
         ]
+        if (chart := found.get("chart")) is not None:
+            report.sections.append(("pods of the chart", asyncio.run(chart.seen())))
         if (namespace := found.get("ns")) is not None:
             report.sections.append((f"events and pods of {namespace.name}", asyncio.run(seen(namespace))))
     return report
