@@ -114,7 +114,7 @@ async def test_a_storm_of_one_node(node: Node, bus: Bus, admin: Admin) -> None:
         mounts = (node.ask(f"r-{number}", within=110) for number in range(1000))
         assert await asyncio.gather(*mounts) == [b"answer"] * 1000
 
-    assert 16 < most <= AT_ONCE
+    assert 16 < most <= 2 * AT_ONCE  # more than it has on their way: what is answered is not acknowledged at once
 
 
 async def test_a_lane_full_of_mounts_leaves_refreshes_alone(node: Node, bus: Bus, admin: Admin) -> None:
