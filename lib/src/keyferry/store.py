@@ -212,6 +212,15 @@ class _Trusting(redis.SSLConnection):
         self.ssl_context.context = None
         return super()._connection_arguments()
 
+    async def disconnect(self, *arguments: Any, **options: Any) -> None:
+        # A server that never answers the end of TLS, as behind `kubectl port-forward`, makes redis-py raise.
+        writer = self._writer
+        try:
+            await super().disconnect(*arguments, **options)
+        except RedisTimeoutError:
+            if writer is not None:
+                writer.transport.abort()
+
 
 @asynccontextmanager
 async def connect_store(url: str, *, name: str, ca_file: str = "", any_version: bool = False) -> AsyncIterator[Store]:

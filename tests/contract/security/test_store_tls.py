@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -18,6 +22,48 @@ from .tls import encrypted
 def at(port: int) -> str:
     """The URL of a Valkey behind a port of this machine."""
     return f"rediss://:{PASSWORD}@127.0.0.1:{port}/0"
+
+
+@dataclass
+class Forwarded:
+    """A port that leads to another, and hands on nothing more when its gate is shut; an end it never hands on."""
+
+    port: int = 0
+    is_open: bool = True
+
+    @asynccontextmanager
+    async def to(self, port: int) -> AsyncIterator[Forwarded]:
+        """Lead there."""
+        writers: list[asyncio.StreamWriter] = []
+
+        async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            while data := await reader.read(65536):
+                writer.write(data if self.is_open else b"")
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            there, back = await asyncio.open_connection("127.0.0.1", port)
+            writers.extend((writer, back))
+            await asyncio.gather(copy(reader, back), copy(there, writer), return_exceptions=True)
+
+        running = await asyncio.start_server(serve, "127.0.0.1", 0)
+        async with running:
+            self.port = int(running.sockets[0].getsockname()[1])
+            yield self
+            for each in writers:
+                each.transport.abort()
+            await asyncio.gather(*(each.wait_closed() for each in writers), return_exceptions=True)
+
+
+async def test_no_goodbye(valkey: Valkey, made: Path) -> None:
+    """A server that never answers the end of a connection, as behind `kubectl port-forward`, does not make it fail."""
+    ca_file = str(made / "ca.crt")
+    async with (
+        encrypted(valkey, made) as port,
+        Forwarded().to(port) as way,
+        connect_store(at(way.port), name="x", ca_file=ca_file) as store,
+    ):
+        assert await store.call("PING") == b"PONG"
+        way.is_open = False
 
 
 async def test_tls(valkey: Valkey, made: Path) -> None:

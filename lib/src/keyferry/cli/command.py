@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import importlib
+import logging
 import os
 import sys
 from collections.abc import Callable, Coroutine
@@ -64,6 +65,8 @@ async def _run(asked: argparse.Namespace) -> int:
         raise Lacking(f"{error.name} is not installed: pip install 'keyferry[cli]'") from None
     if asked.debug:
         importlib.import_module("keyferry.telemetry").set_up_logs("keyferry", "debug")
+    else:  # asyncio remarks upon how nats-py ends TLS, each time: nobody at a keyboard can mend that
+        logging.getLogger("asyncio").setLevel(logging.ERROR)
     run: Command = module.run
     return await run(asked)
 
