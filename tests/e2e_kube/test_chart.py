@@ -148,6 +148,7 @@ async def test_certificates_are_looked_at(chart: Chart) -> None:
     await chart.node.kubectl("create", "-f", "-", stdin=json.dumps(job))
     limit = f"--timeout={LIMIT_SECONDS:.0f}s"
     await chart.node.kubectl("-n", NAMESPACE, "wait", "--for=condition=Complete", "job/now", limit)
+    await chart.node.kubectl("-n", NAMESPACE, "delete", "job", "now")
 
 
 async def test_secret_reaches_a_pod(ns: Namespace) -> None:
@@ -205,7 +206,7 @@ async def test_uninstall_and_install_again(chart: Chart, ns: Namespace) -> None:
     async def none_mounted() -> bool:
         return [chart.node.mounted(), chart.node.records()] == [[], []]
 
-    await until(none_mounted)
+    await until(none_mounted, within=300)
     ours = ("-l", "app.kubernetes.io/part-of=keyferry", "-n", NAMESPACE)
     keys = await chart.names("secrets,configmaps", *ours)
     await asyncio.to_thread(chart.release.uninstall)
@@ -216,7 +217,7 @@ async def test_uninstall_and_install_again(chart: Chart, ns: Namespace) -> None:
     def registered() -> list[str]:
         return [path.name for path in (chart.node.kubelet_root / "plugins_registry").iterdir()]
 
-    await until(nothing_runs)
+    await until(nothing_runs, within=300)
     assert await chart.names(",".join(GOING), *ours) == set()
     assert await chart.names("crds") == CRDS
     assert await chart.names("secretproviderclasses", "-n", ns.name) == {"often"}
