@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.root
 
 READ, RENEW, REVOKE = "GET /v1/secret/data", "sys/leases/renew", "revoke-self"
-TTL = 12
+TTL = 20
 Made = csi.NodePublishVolumeRequest
 
 
