@@ -17,7 +17,7 @@ from keyferry import streams
 from keyferry.bus import connect
 from keyferry.events import VolumeUnpublished
 from keyferry.store import Store, connect_store
-from keyferry.store_users import acl_file
+from keyferry.store_users import STORE_USERS, acl_file
 from keyferry.subjects import volume_subject
 from keyferry.testing.live_page import name_of, volume
 from keyferry.testing.nats import nats_server
@@ -44,7 +44,7 @@ class Scene:
 async def store(valkey: Valkey) -> AsyncIterator[Store]:
     """As a rotator connects: with its user's rights, and no others."""
     rights = shlex.split(
-        next(line for line in acl_file({"rotator": "pw", "fetcher": "pw"}).splitlines() if " rotator " in line)
+        next(line for line in acl_file(dict.fromkeys(STORE_USERS, "pw")).splitlines() if " rotator " in line)
     )
     async with connect_store(valkey.url, name="admin") as admin:
         await admin.call("ACL", "SETUSER", *rights[1:])
