@@ -10,7 +10,7 @@ PROTOS := $(shell find proto -name '*.proto')
 # Mounts made by tests live in a mount namespace of their own: they vanish with it, and no root is needed to make them.
 NAMESPACE := $(if $(filter 0,$(shell id -u)),unshare -m,unshare -Urm)
 
-.PHONY: help setup demo demo-stop test test-kube e2e-kube lint format proto bench-mount bench-fetcher bench-fetch bench-rotation docs clean
+.PHONY: help setup demo demo-stop test test-kube e2e-kube lint format proto bench-mount bench-fetcher bench-fetch bench-rotation bench-schedule docs clean
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -67,6 +67,9 @@ bench-fetch: .venv/synced ## Measure what a fetch costs at each backend (ARGS=--
 
 bench-rotation: .venv/synced ## Measure the rotation of 1000 and of 10000 volumes (ARGS=--quick for a short run)
 	@UV=$(abspath $(UV)) $(NAMESPACE) $(BIN)/python bench/rotation.py $(ARGS)
+
+bench-schedule: .venv/synced ## Measure the rotators' schedule of 10000 volumes (ARGS=--traced with spans)
+	@UV=$(abspath $(UV)) $(BIN)/python bench/schedule.py $(ARGS)
 
 docs: .venv/synced ## Write the reference from the code and build the documentation into site/
 	@$(BIN)/python docs/reference/generate.py

@@ -6,12 +6,17 @@ keep in them they share too: a test names its own streams, keys and secrets. A t
 
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 
 from keyferry.testing.aws import Aws, aws_server
 from keyferry.testing.nats import Nats, nats_server
 from keyferry.testing.openbao import OpenBao, openbao_server
 from keyferry.testing.valkey import Valkey, valkey_server
+
+# How long an example takes says how busy the machine is, not whether the code is right.
+hypothesis.settings.register_profile("keyferry", deadline=None)
+hypothesis.settings.load_profile("keyferry")
 
 
 @pytest.fixture(scope="session")
