@@ -120,6 +120,17 @@ async def test_a_class_can_be_asked_for(desk: Desk) -> None:
     assert [claim.key for claim in await desk.take()] == ["k1"]
 
 
+async def test_a_volume_that_is_told_of_after_its_class_was_asked_for(desk: Desk) -> None:
+    """Whoever asks may be quicker than the words on volumes: fetched before is due at once, fetched after is not."""
+    await desk.publish(volume("a", key="k1", class_="db"))
+    desk.now += 1_000
+    await desk.request("shop", "copy")
+    await desk.publish(volume("b", key="k1", class_="copy", fetched=desk.now - 1))
+    await desk.publish(volume("c", key="k2", class_="copy", fetched=desk.now - 1))
+    await desk.publish(volume("d", key="k3", class_="copy", fetched=desk.now + 1))
+    assert {claim.key for claim in await desk.take()} == {"k1", "k2"}
+
+
 async def test_two_classes_of_one_content(desk: Desk) -> None:
     """Classes with the same parameters share a content: asking for either makes it due."""
     await desk.publish(volume("a", class_="db"), volume("b", class_="copy"))

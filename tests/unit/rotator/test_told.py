@@ -120,7 +120,7 @@ def test_event_ids_are_a_providers_own() -> None:
 def test_a_wish_is_for_a_class() -> None:
     """RefreshRequested names one in its namespace; it counts every time."""
     change = Change.of(RefreshRequested("shop", "db", 5))
-    assert (change.sets, change.recent, change.event_id) == (("classes:shop/db",), (), "")
+    assert (change.sets, change.recent, change.event_id) == (("classes:shop/db",), ("class:shop/db",), "")
 
 
 @pytest.mark.parametrize(("changed_at", "ask"), [(0, 101), (101, 101), (1_000, 1_000), (99_999, 2_100)])

@@ -135,7 +135,8 @@ class Change:
     def of(cls, event: BackendChanged | RefreshRequested) -> Change:
         """From an event."""
         if isinstance(event, RefreshRequested):
-            return cls((f"classes:{event.namespace}/{event.secret_provider_class}",))
+            name = f"{event.namespace}/{event.secret_provider_class}"
+            return cls((f"classes:{name}",), (f"class:{name}",))
         backend = _backend(event.provider)
         names = tuple(f"{backend}/{source}" for source in event.sources) or (f"{backend}/",)
         sets = tuple(f"sources:{name}" for name in names) if event.sources else (f"provider:{backend}",)

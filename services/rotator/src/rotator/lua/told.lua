@@ -83,13 +83,14 @@ if m.state ~= 'f' and interval > 0 and (c.regular == 0 or interval < c.interval)
   c.interval, c.regular = interval, soonest(c.regular, at)
 end
 
+local recent = (fresh or not known) and { 'class:' .. class } or {}
 if fresh then
-  local names = { '' }
-  for _, source in ipairs(told.sources) do table.insert(names, source) end
-  for _, source in ipairs(names) do
-    local changed = tonumber(redis.call('GET', P .. 'recent:' .. c.provider .. '/' .. source) or '0')
-    if m.fetched < changed then c.force_at, c.force_ask = now, math.max(c.force_ask, changed) end
-  end
+  table.insert(recent, c.provider .. '/')
+  for _, source in ipairs(told.sources) do table.insert(recent, c.provider .. '/' .. source) end
+end
+for _, name in ipairs(recent) do
+  local changed = tonumber(redis.call('GET', P .. 'recent:' .. name) or '0')
+  if m.fetched < changed then c.force_at, c.force_ask = now, math.max(c.force_ask, changed) end
 end
 if m.state == '' and m.misses == 0 and m.fetched < c.asked then c.repeat_at = soonest(c.repeat_at, now) end
 save_content(told.key, c)
