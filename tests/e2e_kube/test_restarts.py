@@ -93,6 +93,11 @@ async def test_kubelet_killed(ns: Namespace, driver: NodeDriver, node: RealNode)
     await asyncio.to_thread(node.restart_kubelet)
     await registered(driver)
 
+    async def is_known() -> bool:
+        answer = await node.kubectl("-n", ns.name, "exec", "before", "--", "true", check=False)
+        return "pod does not exist" not in answer
+
+    await until(is_known)  # a kubelet asks the API server for its pods after it has begun to answer
     assert await ns.read(pod) == "tiger"
     assert look(ns, pod) == before
     await still_serves(ns, pod)

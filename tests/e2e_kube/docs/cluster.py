@@ -217,4 +217,4 @@ async def all_gone(node: RealNode) -> None:
     async def none_left() -> bool:
         return not node.mounted()
 
-    await until(none_left)
+    await until(none_left, within=240.0)  # kubelet's pauses between tries are long by now, where a driver was away
