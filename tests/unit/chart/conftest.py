@@ -11,17 +11,14 @@ import helm_python as helm
 import pytest
 import yaml
 
+from keyferry.testing.chart.release import merged, objects_of
+
 Json = dict[str, Any]
 
 ROOT = Path(__file__).parents[3]
 CHART = ROOT / "deploy" / "helm" / "keyferry"
 RELEASE, NAMESPACE = "csi-secrets-store", "kube-system"
 NEWEST = "1.37.0"
-
-
-def _merged(base: Json, over: Json) -> Json:
-    both = {key: _merged(base[key], value) for key, value in over.items() if isinstance(base.get(key), dict)}
-    return base | over | both
 
 
 @dataclass(frozen=True)
@@ -77,18 +74,10 @@ def render() -> Iterator[Render]:
         def rendered(name: str = "", version: str = NEWEST, **more: Any) -> Rendered:
             if not more:
                 return copy.deepcopy(cached(name, version))
-            return _render(chart, _merged(_values(name), more) | {"kubeVersion": version})
+            return _render(chart, merged(_values(name), more) | {"kubeVersion": version})
 
         yield rendered
 
 
 def _render(chart: helm.Chart, values: Json) -> Rendered:
-    texts = chart.render(values, name=RELEASE, namespace=NAMESPACE)
-    objects = [
-        each
-        for path, text in texts.items()
-        if not path.endswith("NOTES.txt")
-        for each in yaml.safe_load_all(text)
-        if each is not None
-    ]
-    return Rendered(tuple(objects))
+    return Rendered(tuple(objects_of(chart.render(values, name=RELEASE, namespace=NAMESPACE))))

@@ -28,16 +28,20 @@ def rendered(place: Place, more: Mapping[str, Any]) -> list[Json]:
     """What the chart makes of the values, fitted to the cluster."""
     given = merged(values(place), more) | {"kubeVersion": _OLDEST}
     with helm.Chart.load(CHART) as chart:
-        texts = chart.render(given, name=RELEASE, namespace=NAMESPACE)
-    objects = [
+        objects = objects_of(chart.render(given, name=RELEASE, namespace=NAMESPACE))
+    fit(objects, place)
+    return objects
+
+
+def objects_of(texts: Mapping[str, str]) -> list[Json]:
+    """The objects in what a chart makes, which is text by the template that it comes from."""
+    return [
         each
         for path, text in texts.items()
         if not path.endswith("NOTES.txt")
         for each in yaml.safe_load_all(text)
         if each is not None
     ]
-    fit(objects, place)
-    return objects
 
 
 def write(folder: Path, objects: list[Json]) -> None:
