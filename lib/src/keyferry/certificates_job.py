@@ -11,10 +11,11 @@ import asyncio
 import base64
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
+from typing import Any
 
 from keyferry.certificates import Authority, Certificate, bundle
 from keyferry.errors import InternalError, KeyferryError
@@ -168,15 +169,18 @@ def main(told: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="keyferry.certificates_job", description="Keeps servers' certificates good.")
     arguments(parser)
     asked = parser.parse_args(told)
+    return ended("keyferry.certificates_job", _run(asked))
+
+
+def ended(step: str, work: Coroutine[Any, Any, None]) -> int:
+    """Run a step to its end; its exit status: 0, or 1 with the reason on standard error."""
     try:
-        asyncio.run(_run(asked))
+        asyncio.run(work)
     except (ValueError, KeyError) as error:
-        sys.stderr.write(
-            f"keyferry.certificates_job: a Secret holds something else ({type(error).__name__}): delete it\n"
-        )
+        sys.stderr.write(f"{step}: a Secret holds something else ({type(error).__name__}): delete it\n")
         return 1
     except (KeyferryError, SettingsError, OSError) as error:
-        sys.stderr.write(f"keyferry.certificates_job: {error}\n")
+        sys.stderr.write(f"{step}: {error}\n")
         return 1
     return 0
 

@@ -8,7 +8,6 @@ it differs: however often this is cut off, started again or upgraded, what is in
 from __future__ import annotations
 
 import argparse
-import asyncio
 import base64
 import json
 import sys
@@ -21,11 +20,10 @@ from urllib.parse import urlsplit
 
 from keyferry import certificates_job, identities, keymaking, keys
 from keyferry.bus.auth_conf import server_config
-from keyferry.bus.nkeys import Nkey, NkeyError, Role
+from keyferry.bus.nkeys import Nkey, Role
 from keyferry.bus.permissions import SERVICES
-from keyferry.errors import InternalError, KeyferryError
+from keyferry.errors import InternalError
 from keyferry.kube import Json, Kube, Rejected, connect
-from keyferry.settings import SettingsError
 from keyferry.store_users import STORE_USERS, acl_file
 
 _CONFLICT = 409
@@ -145,15 +143,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="keyferry.keys_job", description="Makes keys and identities where none are.")
     certificates_job.arguments(parser)
     asked = parser.parse_args(arguments)
-    try:
-        asyncio.run(_run(asked))
-    except (NkeyError, ValueError, KeyError) as error:
-        sys.stderr.write(f"keyferry.keys_job: a Secret holds something else ({type(error).__name__}): delete it\n")
-        return 1
-    except (KeyferryError, SettingsError, OSError) as error:
-        sys.stderr.write(f"keyferry.keys_job: {error}\n")
-        return 1
-    return 0
+    return certificates_job.ended("keyferry.keys_job", _run(asked))
 
 
 if __name__ == "__main__":
